@@ -1,0 +1,108 @@
+"""Who may come in: Host, Origin and token (DESIGN section 7). Runs before every route, HTTP and WebSocket."""
+
+import hashlib
+import hmac
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from backchat.config import Settings, address_of
+from backchat.errors import BackchatError, Forbidden, Unauthorized
+
+COOKIE: Final = "backchat_token"
+_SAFE: Final = {"GET", "HEAD"}
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+class Access:
+    """The rules that follow from the settings. Each method raises what refuses."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hosts = {"localhost", settings.host.lower(), *(host.lower() for host in settings.allowed_hosts)}
+        self._origins = {origin.lower() for origin in settings.allowed_origins}
+
+    def check_host(self, host: str) -> None:
+        """Host must name this server, or a page elsewhere could reach it under a name of its own (DNS rebinding). An
+        address cannot be rebound; behind a loopback bind it must be a loopback one."""
+        name, separator, port = host.rpartition(":")
+        if not separator or not port.isdigit() or (":" in name and not name.endswith("]")):
+            name = host
+        name = name.lower()
+        address = address_of(name)
+        if address is not None and (address.is_loopback or not self._settings.loopback):
+            return
+        if name not in self._hosts:
+            raise Forbidden("This server does not answer to that Host. Start it with --allowed-host to add one.")
+
+    def check_origin(self, scheme: str, host: str, origin: str | None) -> None:
+        """Origin, where there is one, must be the server's own or an allowed one. None is a program, which a token or
+        the
+        loopback address lets in."""
+        if origin is None:
+            return
+        scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+        own = f"{scheme}://{host.lower().removesuffix(_DEFAULT_PORTS[scheme])}"
+        if origin.lower() != own and origin.lower() not in self._origins:
+            raise Forbidden(
+                "This server does not answer to pages from there. Start it with --allowed-origin to add one."
+            )
+
+    def check_token(self, headers: Headers) -> None:
+        """The token, where one is set, must come in Authorization or in the cookie that `cookie` makes."""
+        if self._settings.token is None:
+            return
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self.is_token(token.strip()):
+            return
+        for header in headers.getlist("cookie"):
+            if hmac.compare_digest(cookie_parser(header).get(COOKIE, "").encode(), self.cookie().encode()):
+                return
+        raise Unauthorized
+
+    def is_token(self, token: str) -> bool:
+        """Whether this is the token. Takes the same time whatever it is."""
+        return self._settings.token is not None and hmac.compare_digest(token.encode(), self._settings.token.encode())
+
+    def cookie(self) -> str:
+        """What the cookie holds: proof of the token, not the token."""
+        return hashlib.sha256(f"backchat cookie {self._settings.token}".encode()).hexdigest()
+
+
+class AccessMiddleware:
+    """Refuses a request or a handshake that comes to the wrong Host or from the wrong Origin, with 403."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        if scope["type"] in ("http", "websocket"):
+            headers = Headers(scope=scope)
+            host = headers.get("host", "")
+            try:
+                self._access.check_host(host)
+                if scope["type"] == "websocket" or scope["method"] not in _SAFE:
+                    self._access.check_origin(scope["scheme"], host, headers.get("origin"))
+            except BackchatError as error:
+                await _refuse(scope, send, error)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _refuse(scope: Scope, send: Send, error: BackchatError) -> None:
+    if scope["type"] == "websocket":
+        # Before the handshake, which a server answers with 403.
+        await send({"type": "websocket.close", "code": error.close, "reason": str(error)})
+        return
+    await send(
+        {
+            "type": "http.response.start",
+            "status": error.status,
+            "headers": [(b"content-type", b"text/plain; charset=utf-8")],
+        }
+    )
+    await send({"type": "http.response.body", "body": f"{error}\n".encode()})

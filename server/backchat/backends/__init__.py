@@ -1,0 +1,1 @@
+"""Adapters to what generates replies."""

@@ -1,0 +1,185 @@
+"""The command line: `backchat serve`, `backchat import`."""
+
+import gc
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from backchat import __version__
+from backchat.config import BACKENDS, Settings, default_data
+from backchat.errors import BackchatError, SettingError
+
+DATA_HELP: Final = "Directory of the database and all else that is kept.  [default: the user data directory]"
+SWITCH_SECONDS: Final = 0.0005
+"""How long the event loop may keep the writer thread waiting for the interpreter; Python's default is ten times
+that."""
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def main() -> NoReturn:
+    """The entry point. Every error is one line on standard error, and a status that is not 0."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except BackchatError as error:
+        _fail(str(error), 1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo("backchat: " + " ".join(message.split()), err=True)
+    sys.exit(status)
+
+
+_data: Final = click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), envvar="BACKCHAT_DATA", show_envvar=True, help=DATA_HELP
+)
+
+
+def _option(name: str, help_text: str, **options: Any) -> Callable[[_Command], _Command]:
+    """An option of `serve`: its environment variable and its default follow from the setting of the same name."""
+    setting = name.removeprefix("--").replace("-", "_")
+    return click.option(
+        name,
+        envvar=f"BACKCHAT_{setting.upper()}",
+        show_envvar=True,
+        default=Settings.__struct_defaults__[Settings.__struct_fields__.index(setting)],
+        show_default=True,
+        help=help_text,
+        **options,
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="backchat")
+def cli() -> None:
+    """Chat sessions that can be taken back, over a WebSocket."""
+
+
+@cli.command()
+@_option("--host", "Address to listen on. Any but a loopback one needs a token.")
+@_option("--port", "Port to listen on; 0 takes a free one.", type=int)
+@_data
+@_option("--backend", "What replies: echo says back what you said, none stores only.", type=click.Choice(BACKENDS))
+@_option("--echo-delay", "Seconds between the words of an echo.", type=float)
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="BACKCHAT_TOKEN_FILE",
+    show_envvar=True,
+    help="File with the access token. BACKCHAT_TOKEN may hold the token itself.",
+)
+@click.option(
+    "--allowed-host", "allowed_hosts", multiple=True, envvar="BACKCHAT_ALLOWED_HOSTS", show_envvar=True,
+    help="Another name that this server answers to. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--allowed-origin", "allowed_origins", multiple=True, envvar="BACKCHAT_ALLOWED_ORIGINS", show_envvar=True,
+    help="Another origin whose pages may connect, like https://chat.example.com. May be repeated.",
+)  # fmt: skip
+@_option("--max-frame", "Most bytes in a WebSocket message or a request body.", type=int)
+@_option("--in-flight", "Most requests of one connection that wait for their reply.", type=int)
+@_option("--outbox-frames", "Most frames that may wait for one slow client.", type=int)
+@_option("--outbox-bytes", "About how many bytes may wait for one slow client.", type=int)
+@_option("--send-seconds", "How long a client may take to accept one frame.", type=float)
+@_option("--idle-sessions", "How many sessions that nobody uses stay in memory.", type=int)
+def serve(data: Path | None, token_file: Path | None, **options: Any) -> None:
+    """Run the server."""
+    settings = Settings(data=data or default_data(), token=_token(token_file), **options)
+    _serve(settings)
+
+
+def _token(file: Path | None) -> str | None:
+    # Not an option: a token on a command line can be read by every user of the machine.
+    if file is None:
+        return os.environ.get("BACKCHAT_TOKEN")
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"Cannot read the token file {file}: {error}.") from error
+
+
+def _serve(settings: Settings) -> None:
+    # Late, so that `backchat import` and `--help` do not wait for a web server.
+    from uvicorn import Config
+
+    from backchat.app import Backchat
+    from backchat.server import BackchatServer, WebSocketProtocol
+
+    listening = _listen(settings.host, settings.port)
+    try:
+        backchat = Backchat(settings)
+    except BackchatError:
+        listening.close()
+        raise
+    config = Config(
+        backchat.asgi,
+        ws=WebSocketProtocol,
+        ws_max_size=settings.max_frame,
+        ws_per_message_deflate=False,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=10,
+    )
+    server = BackchatServer(config, backchat.drain)
+    click.echo(f"Backchat is at {_address(settings.host, listening)}  (Ctrl-C stops it; data in {settings.data})")
+    sys.setswitchinterval(SWITCH_SECONDS)
+    # What start-up made stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    server.run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, bound before anything else so that a port in use is one clear line."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SettingError(f"Cannot listen on {host}, port {port}: {reason.lower()}.") from error
+
+
+def _address(host: str, listening: socket.socket) -> str:
+    port = listening.getsockname()[1]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+@cli.command("import")
+@_data
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path))
+def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
+    """Import sessions: JSON files of a chat web UI's session store, bare lists of messages, or directories of them.
+
+    A server may be running on the same data. What is there already, or is no session, is skipped.
+    """
+    from backchat.importer import files_in, import_files
+    from backchat.store.sqlite import Database
+
+    files = files_in(list(paths))
+    counts = {"imported": 0, "skipped": 0, "broken": 0}
+    with Database(data or default_data()) as database:
+        # Shown on a terminal alone, and only once it takes longer than a moment.
+        with click.progressbar(
+            import_files(database, files), length=len(files), label="Importing", file=sys.stderr, hidden=len(files) < 50
+        ) as results:
+            told = []
+            for result in results:
+                counts[result.outcome] += 1
+                if result.outcome != "imported":
+                    told.append(f"{result.outcome}: {result.path}: {result.detail}")
+        for line in told:
+            click.echo(line, err=True)
+    click.echo(", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
+    return 1 if counts["broken"] else 0

@@ -1,0 +1,79 @@
+"""Settings, and what makes no sense among them. cli.py fills them in from flags and the environment."""
+
+import ipaddress
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+from platformdirs import user_data_path
+
+from backchat.errors import SettingError
+
+BACKENDS: Final = ("echo", "none")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All that can be set. Sizes are in bytes, times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    data: Path = Path()
+    backend: str = "echo"
+    echo_delay: float = 0.03
+    token: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    max_frame: int = 1024 * 1024
+    in_flight: int = 32
+    outbox_frames: int = 1024
+    outbox_bytes: int = 8 * 1024 * 1024
+    send_seconds: float = 10.0
+    idle_sessions: int = 256
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise SettingError(f"There is no backend {self.backend!r}; choose one of {', '.join(BACKENDS)}.")
+        if not 0 <= self.port <= 65535:
+            raise SettingError(f"The port must be between 0 and 65535, not {self.port}.")
+        for name in ("max_frame", "in_flight", "outbox_frames", "outbox_bytes", "send_seconds"):
+            if getattr(self, name) <= 0:
+                raise SettingError(f"{name} must be more than 0.")
+        for name in ("idle_sessions", "echo_delay"):
+            if getattr(self, name) < 0:
+                raise SettingError(f"{name} cannot be negative.")
+        for origin in self.allowed_origins:
+            scheme, _, rest = origin.partition("://")
+            if scheme not in ("http", "https") or not rest or "/" in rest:
+                raise SettingError(f"An allowed origin looks like https://chat.example.com, not {origin!r}.")
+        if self.token is not None and (not self.token.isascii() or not self.token.isprintable() or " " in self.token):
+            raise SettingError("The token may hold visible ASCII characters only.")
+        if self.token is None and not self.loopback:
+            raise SettingError(
+                f"{self.host} can be reached from other machines: set BACKCHAT_TOKEN or --token-file,"
+                " or use --host 127.0.0.1."
+            )
+        if self.token == "":
+            raise SettingError("The token is empty.")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host.lower() == "localhost":
+            return True
+        address = address_of(self.host)
+        return address is not None and address.is_loopback
+
+
+def address_of(host: str) -> Address | None:
+    """The IP address that a host is written as; None if it is a name."""
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
+
+
+def default_data() -> Path:
+    """Where the platform keeps a user's data."""
+    return user_data_path("backchat", appauthor=False)

@@ -1,0 +1,160 @@
+"""One WebSocket, attached to one session: a reader, an outbox, a writer.
+
+The reader never waits for a commit or a run, only for room: a bounded number of requests are in flight. Everything
+that is sent goes
+through the outbox, so its order is defined.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final, assert_never
+
+from msgspec import Struct
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from backchat import frames
+from backchat.errors import BackchatError, InvalidRequest
+from backchat.frames import BadFrame, Messages, Page, Reply, RequestId, Submit
+from backchat.outbox import Outbox
+from backchat.sessions import Session
+
+ABORT: Final = "backchat.abort"
+"""The ASGI extension (see server.py) that drops a connection without asking its peer."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What one connection may take. `send_seconds` is how long one frame may take to leave."""
+
+    in_flight: int
+    outbox_frames: int
+    outbox_characters: int
+    send_seconds: float
+
+
+class Connection:
+    """Serves one accepted WebSocket until either side closes it."""
+
+    def __init__(self, websocket: WebSocket, session: Session, limits: Limits) -> None:
+        self.id = secrets.token_hex(4)
+        self._websocket = websocket
+        self._session = session
+        self._limits = limits
+        self.outbox = Outbox(limits.outbox_frames, limits.outbox_characters)
+        self._in_flight = 0
+        self._room: asyncio.Future[None] | None = None
+        self._sending_since: float | None = None
+
+    async def serve(self, after: int | None, log: str | None) -> None:
+        """Attaches, then reads and writes until the connection ends. Raises what `Session.ready` raises before it
+        attaches."""
+        await self._session.attach(self.id, self.outbox, after, log)
+        writer = asyncio.get_running_loop().create_task(self._write())
+        watch = self._watch()
+        try:
+            await self._read()
+        finally:
+            self._session.detach(self.id)
+            watch()
+            writer.cancel()
+            (end,) = await asyncio.gather(writer, return_exceptions=True)
+        if isinstance(end, Exception):
+            raise end
+
+    # Reading.
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if self._in_flight >= self._limits.in_flight:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+            self._in_flight += 1
+            if text is None:
+                self._session.refuse(
+                    InvalidRequest("Frames are text; this one was binary."), partial(self._answer, None)
+                )
+                continue
+            try:
+                request = frames.decode(text)
+            except BadFrame as bad:
+                self._session.refuse(bad.error, partial(self._answer, bad.id))
+                continue
+            answer = partial(self._answer, request.id)
+            match request:
+                case Submit():
+                    await self._session.submit(request.params, self.id, answer)
+                case Messages():
+                    self._session.page(request.params, answer)
+                case _:
+                    assert_never(request)
+
+    def _answer(self, request_id: RequestId, result: Reply | Page | BackchatError) -> None:
+        self._in_flight -= 1
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        if isinstance(result, BackchatError):
+            self.outbox.push(frames.error_reply(request_id, result))
+        else:
+            self.outbox.push(frames.reply(request_id, result))
+
+    # Writing.
+
+    async def _write(self) -> None:
+        send = self._websocket.send
+        clock = asyncio.get_running_loop().time
+        try:
+            while (frame := await self.outbox.get()) is not None:
+                self._sending_since = clock()
+                await send({"type": "websocket.send", "text": frame})
+                self._sending_since = None
+            assert self.outbox.closing is not None
+            await close(self._websocket, *self.outbox.closing, self._limits.send_seconds)
+        except (WebSocketDisconnect, RuntimeError):
+            # The peer is gone, or broke the protocol, and the server has closed the connection: the reader hears of
+            # it too.
+            pass
+        except Exception:
+            # Nobody would write any more, so nobody shall wait.
+            abort(self._websocket)
+            raise
+
+    def _watch(self) -> Callable[[], None]:
+        """Aborts the transport when one frame takes too long to leave. One timer, moved when it fires rather than for
+        each frame: a frame that began since is looked at again when its own time is up."""
+        loop = asyncio.get_running_loop()
+        limit = self._limits.send_seconds
+        timer = loop.call_later(limit, lambda: look())
+
+        def look() -> None:
+            nonlocal timer
+            since = self._sending_since
+            if since is not None and loop.time() - since >= limit:
+                abort(self._websocket)
+                return
+            timer = loop.call_at((loop.time() if since is None else since) + limit, look)
+
+        return lambda: timer.cancel()
+
+
+async def close(websocket: WebSocket, code: int, reason: str, seconds: float) -> None:
+    """Closes an accepted WebSocket; if the peer has not read the close frame after `seconds`, drops it."""
+    # The timer outlives this connection's tasks: a close waits for a peer that may never read again.
+    asyncio.get_running_loop().call_later(seconds, abort, websocket)
+    # A control frame takes at most 125 bytes, two of them for the code (RFC 6455, section 5.5).
+    short = reason.encode()[:120].decode(errors="ignore")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await websocket.send({"type": "websocket.close", "code": code, "reason": short})
+
+
+def abort(websocket: WebSocket) -> None:
+    """Drops a connection without a word. Does nothing where the server offers no way to."""
+    drop = websocket.scope.get("extensions", {}).get(ABORT)
+    if drop is not None:
+        drop["abort"]()

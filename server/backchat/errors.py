@@ -1,0 +1,226 @@
+"""What can go wrong, one class for each situation.
+
+`name` is the stable name that a client sees as `data.code` (DESIGN section 4), `number` the JSON-RPC error code,
+`status` the HTTP status, `close` the WebSocket close code where the situation ends or refuses a connection.
+Turning an error into a frame or a response happens in one place each: `frames.error_reply` and `app`.
+"""
+
+from typing import Any, ClassVar
+
+
+class BackchatError(Exception):
+    """Base of every error that a person or a client is told about. `str()` of it is a sentence for a person."""
+
+    name: ClassVar[str]
+    number: ClassVar[int] = -32000
+    status: ClassVar[int] = 409
+    close: ClassVar[int] = 1011
+
+    def __init__(self, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.data: dict[str, Any] = {"code": self.name, **data}
+
+
+# What a client sent is wrong.
+
+
+class ParseError(BackchatError):
+    """Not JSON, or nested too deeply to be read."""
+
+    name = "parse_error"
+    number = -32700
+    status = 400
+
+
+class InvalidRequest(BackchatError):
+    """JSON, but no request."""
+
+    name = "invalid_request"
+    number = -32600
+    status = 400
+
+
+class UnknownMethod(BackchatError):
+    """A request for a method that there is not."""
+
+    name = "unknown_method"
+    number = -32601
+    status = 404
+
+
+class InvalidParams(BackchatError):
+    """Parameters that are missing, unknown, of the wrong type or out of range."""
+
+    name = "invalid_params"
+    number = -32602
+    status = 400
+    close = 4400
+
+
+class TooLarge(BackchatError):
+    """More than the limit lets through."""
+
+    name = "too_large"
+    status = 413
+
+
+class UnknownCommand(BackchatError):
+    """A slash line whose name is not in the command table. `nearest`: names that look like it, best first."""
+
+    name = "unknown_command"
+    status = 400
+
+    def __init__(self, command: str, nearest: list[str]) -> None:
+        hint = f" Did you mean /{nearest[0]}?" if nearest else " /help lists the commands."
+        super().__init__(f"There is no command /{command}.{hint}", nearest=nearest)
+
+
+class BadArgument(BackchatError):
+    """A command with an argument that it cannot take. `usage` is the command's usage line."""
+
+    name = "bad_argument"
+    status = 400
+
+    def __init__(self, problem: str, usage: str) -> None:
+        super().__init__(f"{problem} Usage: {usage}", usage=usage)
+
+
+# Fine as such, but not now.
+
+
+class NothingToRetry(BackchatError):
+    """The transcript has no user message."""
+
+    name = "nothing_to_retry"
+
+    def __init__(self) -> None:
+        super().__init__("No previous message to retry.")
+
+
+class NothingToUndo(BackchatError):
+    """The transcript has no user message."""
+
+    name = "nothing_to_undo"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing to undo.")
+
+
+class RunActive(BackchatError):
+    """A message came while a reply is being generated."""
+
+    name = "run_active"
+
+    def __init__(self) -> None:
+        super().__init__("A reply is still being written. /stop ends it.")
+
+
+class StaleRevision(BackchatError):
+    """The transcript has changed since the revision that the client named. `revision` is the current one."""
+
+    name = "stale_revision"
+
+    def __init__(self, revision: int) -> None:
+        super().__init__("The conversation has changed since; look again before you repeat this.", revision=revision)
+
+
+class OpIdReused(BackchatError):
+    """An `op_id` that this session has already seen with another text or content."""
+
+    name = "op_id_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This op_id was used before, with another text.")
+
+
+# Sessions.
+
+
+class NoSuchSession(BackchatError):
+    """No session has this id, or it is no session id at all."""
+
+    name = "no_such_session"
+    status = 404
+    close = 4404
+
+    def __init__(self) -> None:
+        super().__init__("There is no such session.")
+
+
+class SessionDeleted(BackchatError):
+    """The session was deleted."""
+
+    name = "session_deleted"
+    status = 410
+    close = 4410
+
+    def __init__(self) -> None:
+        super().__init__("This session was deleted.")
+
+
+class SessionExists(BackchatError):
+    """An id that is taken, by a session or by one that was deleted: an id is never used twice."""
+
+    name = "session_exists"
+
+
+class SessionUnreadable(BackchatError):
+    """The log of a session holds what this program does not understand, so it is left alone."""
+
+    name = "session_unreadable"
+    status = 500
+
+
+# Who may come in (DESIGN section 7).
+
+
+class Unauthorized(BackchatError):
+    """No token, or the wrong one."""
+
+    name = "unauthorized"
+    status = 401
+    close = 4401
+
+    def __init__(self) -> None:
+        super().__init__("This server wants its access token.")
+
+
+class Forbidden(BackchatError):
+    """A Host or an Origin that this server does not answer to."""
+
+    name = "forbidden"
+    status = 403
+
+
+# The server's own trouble.
+
+
+class StorageFailed(BackchatError):
+    """A commit failed, and what was asked for has not happened; asking again is safe."""
+
+    name = "storage_failed"
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("This could not be stored, so it was not done. Try again.")
+
+
+class BackendFailed(BackchatError):
+    """What generates replies could not give one."""
+
+    name = "backend_failed"
+    status = 502
+
+
+class DataDirectoryError(BackchatError):
+    """The data directory cannot be used: taken, unwritable, or not one of ours."""
+
+    name = "data_directory"
+    status = 500
+
+
+class SettingError(BackchatError):
+    """A setting that makes no sense, or that would be unsafe."""
+
+    name = "bad_setting"
+    status = 500

@@ -1,0 +1,378 @@
+"""The wire (DESIGN section 4): what a client may send, as a closed union decoded once, and what it is sent.
+
+JSON-RPC 2.0, with `jsonrpc` optional on the way in. Frames are encoded here and nowhere else.
+"""
+
+import json
+import math
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from backchat.commands import CommandInfo, check_text
+from backchat.errors import BackchatError, InvalidParams, InvalidRequest, ParseError, UnknownMethod
+from backchat.ops import status_fields, usage_fields
+from backchat.transcript import Cause, Event, Message, State, Tree, splice
+
+PROTOCOL: Final = 1
+MOST_OP_ID: Final = 64
+MOST_MESSAGES: Final = 200
+"""The most messages in a page."""
+DEEPEST: Final = 64
+"""How deeply content may be nested, so that every JSON library in the way can read it."""
+
+RequestId = str | int | float | None
+
+
+# Client to server.
+
+
+class SubmitParams(Struct, forbid_unknown_fields=True, frozen=True):
+    """What a person typed (`text`), or content parts, which are never a command."""
+
+    text: str | None = None
+    content: list[dict[str, Any]] | None = None
+    op_id: str | None = None
+    if_revision: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.content is None):
+            raise ValueError("Give either text or content.")
+        if self.op_id is not None and not 0 < len(self.op_id) <= MOST_OP_ID:
+            raise ValueError(f"op_id takes 1 to {MOST_OP_ID} characters.")
+        if self.if_revision is not None and self.if_revision < 0:
+            raise ValueError("if_revision cannot be negative.")
+
+
+class MessagesParams(Struct, forbid_unknown_fields=True, frozen=True):
+    """A page of the transcript: up to `limit` messages that end before index `before`."""
+
+    before: int
+    limit: int = MOST_MESSAGES
+
+    def __post_init__(self) -> None:
+        if self.before < 0:
+            raise ValueError("before cannot be negative.")
+        if not 1 <= self.limit <= MOST_MESSAGES:
+            raise ValueError(f"limit goes from 1 to {MOST_MESSAGES}.")
+
+
+class _Request(Struct, tag_field="method", forbid_unknown_fields=True, frozen=True, kw_only=True):
+    jsonrpc: Literal["2.0"] = "2.0"
+    id: RequestId = None
+
+
+class Submit(_Request, tag="submit", frozen=True, kw_only=True):
+    params: SubmitParams
+
+
+class Messages(_Request, tag="messages", frozen=True, kw_only=True):
+    params: MessagesParams
+
+
+Request = Submit | Messages
+
+_METHODS: Final = {"submit": SubmitParams, "messages": MessagesParams}
+_decoder: Final = msgspec.json.Decoder(Request)
+
+
+class BadFrame(Exception):
+    """A frame that is no request. `error` says why, `id` is the request's id as far as it could be read."""
+
+    def __init__(self, error: BackchatError, request_id: RequestId = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.id = request_id
+
+
+def decode(text: str) -> Request:
+    """The request in one text frame: JSON-RPC if it begins with `{`, else what a person typed. Raises BadFrame."""
+    if not text.startswith("{"):
+        return Submit(params=SubmitParams(text=text))
+    try:
+        request: Request = _decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _diagnose(text, error) from error
+    if isinstance(request, Submit):
+        try:
+            _check_submit(request.params)
+        except BackchatError as error:
+            raise BadFrame(error, request.id) from error
+    return request
+
+
+def _check_submit(params: SubmitParams) -> None:
+    if params.content is not None:
+        check_content(params.content)
+    if params.op_id is not None:
+        check_text(params.op_id)
+
+
+def check_content(content: list[dict[str, Any]]) -> None:
+    """Raises InvalidParams unless this is a list of content parts that can be kept and given back unchanged."""
+    if not content:
+        raise InvalidParams("content has no parts.")
+    for part in content:
+        if not isinstance(part.get("type"), str):
+            raise InvalidParams("Each part of content needs a type, which is text.")
+    check_value(content)
+
+
+def check_value(value: Any, *, nul: bool = False) -> None:
+    """Raises InvalidParams where JSON is nested deeper than DEEPEST, holds a number beyond any float, a lone
+    surrogate or
+    (unless `nul`) a NUL."""
+    layer, depth = [value], 0
+    while layer:
+        if depth > DEEPEST:
+            raise InvalidParams(f"This is nested more than {DEEPEST} levels deep.")
+        below: list[Any] = []
+        for item in layer:
+            if isinstance(item, str):
+                check_text(item, nul=nul)
+            elif isinstance(item, float):
+                if not math.isfinite(item):
+                    raise InvalidParams("A number is out of range.")
+            elif isinstance(item, list):
+                below.extend(item)
+            elif isinstance(item, dict):
+                below.extend(item)
+                below.extend(item.values())
+        layer, depth = below, depth + 1
+
+
+def _diagnose(text: str, error: Exception) -> BadFrame:
+    # The slow path, for errors alone. The standard library reads what msgspec will not (lone surrogates), so what is
+    # wrong can be told apart from what is not JSON.
+    try:
+        frame = json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        return BadFrame(ParseError("This is nested too deeply."))
+    except ValueError:
+        return BadFrame(ParseError("This is not JSON."))
+    request_id = frame.get("id")
+    if isinstance(request_id, str):
+        try:
+            check_text(request_id)
+        except InvalidParams:
+            return BadFrame(InvalidRequest("The id of the request cannot be repeated."))
+    if isinstance(request_id, bool) or not isinstance(request_id, RequestId):
+        return BadFrame(InvalidRequest("The id of a request is a string or a number."))
+    method = frame.get("method")
+    if not isinstance(method, str):
+        return BadFrame(InvalidRequest("A request needs a method, which is text."), request_id)
+    if unknown := sorted(set(frame) - {"jsonrpc", "id", "method", "params"}):
+        return BadFrame(InvalidRequest(f"A request has no {_shown(unknown[0])}."), request_id)
+    if frame.get("jsonrpc", "2.0") != "2.0":
+        return BadFrame(InvalidRequest("This server speaks JSON-RPC 2.0."), request_id)
+    if method not in _METHODS:
+        return BadFrame(UnknownMethod(f"There is no method {_shown(method)}."), request_id)
+    if not isinstance(error, msgspec.ValidationError):
+        # JSON that only msgspec refuses.
+        return BadFrame(InvalidParams("The text has half of a surrogate pair in it."), request_id)
+    return BadFrame(InvalidParams(f"The parameters of {method} are wrong: {_shown(str(error), 300)}"), request_id)
+
+
+def _shown(text: str, most: int = 60) -> str:
+    # Safe to encode and to read, whatever a client made up.
+    text = text.encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+# Server to client.
+
+
+class RunInfo(Struct, frozen=True):
+    """The live run, in `attached`: its text so far."""
+
+    run_id: str
+    text: str
+
+
+class Attached(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The first notification of a connection: where the session is, and what the client needs to show it."""
+
+    protocol: int = field(default_factory=lambda: PROTOCOL)
+    log: str
+    session: dict[str, Any]
+    revision: int
+    connection: str
+    backend: str
+    run: RunInfo | None
+    commands: list[CommandInfo]
+    start: int | None = None
+    messages: list[Message] | None = None
+    reset: bool = False
+    events: list[Raw] | None = None
+
+
+class TranscriptSpliced(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    revision: int
+    keep: int = field(default_factory=int)
+    messages: list[Message]
+    cause: Cause
+    start: int | None = None
+
+
+class SessionUpdated(Struct, frozen=True, kw_only=True):
+    revision: int
+    session: dict[str, Any]
+    cause: Cause
+
+
+class RunStarted(Struct, frozen=True):
+    run_id: str
+
+
+class RunDelta(Struct, frozen=True):
+    """`offset` counts Unicode code points of the run's text before this piece."""
+
+    run_id: str
+    offset: int
+    text: str
+
+
+class RunEnded(Struct, frozen=True, omit_defaults=True):
+    run_id: str
+    reason: str
+    error: str | None = None
+
+
+Notification = Attached | TranscriptSpliced | SessionUpdated | RunStarted | RunDelta | RunEnded
+
+_NAMES: Final[dict[type, str]] = {
+    Attached: "attached",
+    TranscriptSpliced: "transcript.spliced",
+    SessionUpdated: "session.updated",
+    RunStarted: "run.started",
+    RunDelta: "run.delta",
+    RunEnded: "run.ended",
+}
+
+
+class _Sent(Struct, frozen=True):
+    jsonrpc: str
+    method: str
+    params: Any
+
+
+class _Bare(Struct, frozen=True):
+    method: str
+    params: Any
+
+
+class _Replied(Struct, frozen=True):
+    jsonrpc: str
+    id: RequestId
+    result: Any
+
+
+class _Error(Struct, frozen=True):
+    code: int
+    message: str
+    data: dict[str, Any]
+
+
+class _Failed(Struct, frozen=True):
+    jsonrpc: str
+    id: RequestId
+    error: _Error
+
+
+class Reply(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The result of a command (`command`, `data`, …) or of a message (`message_id`, `run_id`)."""
+
+    command: str | None = None
+    data: dict[str, Any] | None = None
+    notice: str | None = None
+    prefill: str | None = None
+    message_id: int | None = None
+    run_id: str | None = None
+    revision: int = field(default_factory=int)
+    replayed: bool = False
+
+
+class Page(Struct, frozen=True):
+    """The result of `messages`: a page that begins at index `start` of the transcript."""
+
+    messages: list[Message]
+    start: int
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def notification(params: Notification) -> str:
+    """A notification as a text frame."""
+    return _encode(_Sent("2.0", _NAMES[type(params)], params)).decode()
+
+
+def bare_notification(params: Notification) -> Raw:
+    """A notification as `{method, params}`, for the `events` of `attached`."""
+    return Raw(_encode(_Bare(_NAMES[type(params)], params)))
+
+
+def reply(request_id: RequestId, result: Reply | Page | Raw) -> str:
+    """The reply to a request as a text frame."""
+    return _encode(_Replied("2.0", request_id, result)).decode()
+
+
+def error_body(error: BackchatError) -> _Error:
+    """An error as clients are told of it, on the socket and over HTTP."""
+    return _Error(error.number, str(error), error.data)
+
+
+def error_reply(request_id: RequestId, error: BackchatError) -> str:
+    """An error in reply to a request as a text frame."""
+    return _encode(_Failed("2.0", request_id, error_body(error))).decode()
+
+
+# What clients are told of an event.
+
+_FIELDS: Final = (
+    "title",
+    "model",
+    "workspace",
+    "personality",
+    "created_at",
+    "updated_at",
+    "input_tokens",
+    "output_tokens",
+    "estimated_cost",
+)
+
+
+def session_fields(session_id: str, state: State, tree: Tree, running: bool) -> dict[str, Any]:
+    """The fields of /status and of /usage: the `session` of `attached`."""
+    return {**status_fields(session_id, state, tree[state.head].depth, running), **usage_fields(state)}
+
+
+def notifications(event: Event, before: State, after: State, tree: Tree) -> list[Notification]:
+    """What a connected client is sent for one event, in order: the splice first, so that a client which lost the rest
+    is
+    healed by the `session` of its next `attached`."""
+    sent: list[Notification] = []
+    spliced = splice(before, after, tree)
+    if spliced is not None:
+        sent.append(
+            TranscriptSpliced(
+                revision=event.revision,
+                keep=spliced.keep,
+                messages=spliced.messages,
+                cause=event.cause,
+                start=spliced.start,
+            ),
+        )
+    changed = {name: value for name in _FIELDS if (value := getattr(after, name)) != getattr(before, name)}
+    if spliced is not None and (count := tree[after.head].depth) != tree[before.head].depth:
+        changed["message_count"] = count
+    if "input_tokens" in changed or "output_tokens" in changed:
+        changed["total_tokens"] = after.input_tokens + after.output_tokens
+    if changed:
+        sent.append(SessionUpdated(revision=event.revision, session=changed, cause=event.cause))
+    return sent

@@ -1,0 +1,1 @@
+"""Who is attached to what, and how events reach them."""

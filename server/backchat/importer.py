@@ -1,0 +1,98 @@
+"""Import of sessions from files, into a data directory that a server may be using at the same time."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from backchat import ops
+from backchat.errors import SessionExists, StorageFailed
+from backchat.rows import Broken, Imported, NotASession, session_of
+from backchat.sessions import OWNER, SESSION_ID
+from backchat.store.base import Commit, SessionInfo
+from backchat.store.sqlite import Database
+from backchat.transcript import Cause, Event
+
+MOST_BYTES: Final = 1024**3
+"""Files above this are not read."""
+
+
+class Result(Struct, frozen=True):
+    """What became of one file: `detail` is the id of the imported session, or the reason."""
+
+    path: Path
+    outcome: Literal["imported", "skipped", "broken"]
+    detail: str
+
+
+def files_in(paths: list[Path]) -> list[Path]:
+    """The files named, and every .json file below the directories named, in a stable order. Links to directories are
+    not followed."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found.extend(sorted(file for file in path.rglob("*.json") if file.is_file()))
+        else:
+            found.append(path)
+    return found
+
+
+def import_files(database: Database, files: list[Path]) -> Iterator[Result]:
+    """Imports what can be imported, one session for one commit, so that a server has its turn in between."""
+    for file in files:
+        try:
+            yield Result(file, "imported", _import(database, file))
+        except (NotASession, SessionExists) as reason:
+            yield Result(file, "skipped", str(reason))
+        except Broken as reason:
+            yield Result(file, "broken", str(reason))
+
+
+def _import(database: Database, file: Path) -> str:
+    """Raises NotASession, SessionExists, Broken."""
+    now = time.time()
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise Broken(f"it is larger than {MOST_BYTES} bytes")
+        data = file.read_bytes()
+    except OSError as error:
+        raise Broken(f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
+    imported = session_of(data, now)
+    session_id = imported.id
+    if session_id is None:
+        # A bare list has no id: its content gives one, so that a second import of the same file is noticed.
+        session_id = hashlib.sha256(data).hexdigest()[:32]
+        imported = _titled(imported, file.stem)
+    elif not SESSION_ID.fullmatch(session_id):
+        raise Broken(f"its session_id {session_id[:64]!r} is not made of a-z, 0-9, _ and -, or is too long")
+    if database.has_session(session_id):
+        raise SessionExists(f"session {session_id} is there already, or was deleted")
+    failure = database.write([_commit(session_id, imported, now)])[0]
+    if isinstance(failure, SessionExists):
+        raise failure
+    if failure is not None:
+        raise StorageFailed from failure
+    return session_id
+
+
+def _titled(imported: Imported, title: str) -> Imported:
+    return msgspec.structs.replace(imported, created=msgspec.structs.replace(imported.created, title=title))
+
+
+def _commit(session_id: str, imported: Imported, now: float) -> Commit:
+    (decided,) = ops.create(imported.created, imported.messages).events
+    at = now if imported.updated_at is None else imported.updated_at
+    event = Event(1, at, decided.head, decided.body, Cause(command="import"))
+    return Commit(
+        session_id=session_id,
+        events=(event,),
+        added=decided.added,
+        create=SessionInfo(
+            id=session_id, owner=OWNER, log=secrets.token_hex(8), created_at=imported.created.created_at or now
+        ),
+    )

@@ -1,0 +1,83 @@
+"""uvicorn, bent where Backchat needs it: a way to drop a connection, close codes that arrive, a drain before the
+sockets close."""
+
+import signal
+from collections.abc import Awaitable, Callable
+from socket import socket
+from types import FrameType
+from typing import Any, Final
+
+from uvicorn import Config, Server
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
+
+from backchat.connection import ABORT
+
+LINGER_SECONDS: Final = 2.0
+"""How long a peer that broke the protocol, or answered no ping, has to read why before it is dropped."""
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, with the transport's `abort` offered to the application."""
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        # The task made there has not begun yet, so it finds this. A refused handshake has no scope.
+        if not self.close_sent:
+            self.scope["extensions"][ABORT] = {"abort": self.transport.abort}
+
+    def handle_parser_exception(self) -> None:
+        """A frame over the limit, bad UTF-8, a broken frame. Closing the socket while the peer still sends would
+        reset the
+        connection, and the peer would never see the close code; so only our half is closed, and what still comes is
+        dropped."""
+        if self.close_sent:
+            return
+        sent = self.conn.close_sent
+        code = CloseCode.PROTOCOL_ERROR if sent is None else sent.code
+        self.queue.put_nowait(
+            {"type": "websocket.disconnect", "code": code, "reason": "" if sent is None else sent.reason}
+        )
+        self.close_sent = True
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self.close_sent and self.conn.parser_exc is not None:
+            return
+        super().data_received(data)
+
+    def keepalive_timeout(self) -> None:
+        """The peer has not answered a ping. It may never read again, and a plain close would wait for it."""
+        super().keepalive_timeout()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+
+class BackchatServer(Server):
+    """A server that drains before it closes its sockets, and ends without a traceback or a signal of its own."""
+
+    def __init__(self, config: Config, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        # uvicorn closes the sockets first, and tells the application last; by then no reply could be finished.
+        for server in self.servers:
+            server.close()
+        if not self.force_exit:
+            await self._drain()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A first signal drains, a second one ends at once. Not recorded: uvicorn would raise it again at the end."""
+        del frame
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+        if self.force_exit and sig == signal.SIGTERM:
+            self.config.timeout_graceful_shutdown = 0

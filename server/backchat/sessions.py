@@ -1,0 +1,667 @@
+"""Sessions at work: lock, op, stage, commit, publish (DESIGN section 2).
+
+    submit -> [ lock: op -> apply to staged -> enqueue ] -> store.commit -> advance published -> hub -> answers
+
+A `Session` is the one live object of its session; `Sessions` makes sure of that. Only the session takes its lock. The
+lock covers
+deciding, staging and the rare read that deciding needs, never a commit and never a model.
+"""
+
+import asyncio
+import hashlib
+import re
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct, field
+
+from backchat import frames, ops
+from backchat.commands import Invocation, PlainMessage, describe, parse
+from backchat.errors import (
+    BackchatError,
+    NoSuchSession,
+    OpIdReused,
+    SessionDeleted,
+    SessionUnreadable,
+    StaleRevision,
+    StorageFailed,
+)
+from backchat.frames import (
+    Attached,
+    MessagesParams,
+    Page,
+    Reply,
+    RunDelta,
+    RunEnded,
+    RunInfo,
+    RunStarted,
+    SubmitParams,
+)
+from backchat.hub.local import LocalHub, Subscriber
+from backchat.ops import LiveRun, Outcome, StopRun, View
+from backchat.store.base import Checkpoint, Commit, Loaded, OpRecord, Place, SessionInfo, Store, Summary
+from backchat.transcript import TAIL_BYTES, Cause, Created, Event, Message, Replied, State, Tree, apply, fold, path
+
+SESSION_ID: Final = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
+OWNER: Final = "local"
+"""Who owns every session, until there are users."""
+RESUMABLE: Final = 256
+"""How many events back a client can resume; further back it gets a snapshot."""
+
+Answer = Callable[[Reply | Page | BackchatError], None]
+"""Takes the reply to one request. Called once, on the event loop, possibly before the request's method returns."""
+
+
+class Run:
+    """A reply being generated: what is known of it in memory. Once `live` is false nothing it does counts any
+    more."""
+
+    __slots__ = ("_pieces", "cancel", "length", "live", "parent", "run_id")
+
+    def __init__(self, run_id: str, parent: int, text: str = "") -> None:
+        self.run_id = run_id
+        self.parent = parent
+        self.live = True
+        self.cancel: Callable[[], object] | None = None
+        self._pieces = [text]
+        self.length = len(text)
+
+    @property
+    def text(self) -> str:
+        """All that was written so far."""
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
+
+    def append(self, text: str) -> None:
+        """Adds a piece."""
+        self._pieces.append(text)
+        self.length += len(text)
+
+    def detach(self) -> None:
+        """Ends the run without waiting for whoever writes it."""
+        self.live = False
+        if self.cancel is not None:
+            self.cancel()
+
+
+class Step(Struct, frozen=True):
+    """An event with the states around it."""
+
+    event: Event
+    before: State
+    after: State
+
+
+class _Pending(Struct, kw_only=True):
+    """An outcome between its decision and its publication, or a read that waits for what it saw to be durable."""
+
+    steps: list[Step] = field(default_factory=list)
+    stopped: tuple[Run, StopRun] | None = None
+    started: Run | None = None
+    deletes: bool = False
+    durable: bool
+    op_id: str | None = None
+    result: Callable[[], Reply | Page | BackchatError]
+    answers: list[Answer]
+
+
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """What a session works with. `start_run` is None where nothing replies."""
+
+    store: Store
+    hub: LocalHub
+    backend: str
+    start_run: "Callable[[Session, Run], None] | None"
+    settled: "Callable[[Session], None]"
+    spawn: "Callable[[Session], None]"
+    clock: Callable[[], float]
+
+
+class Session:
+    """One session in memory. It loads itself when it is first used."""
+
+    def __init__(self, session_id: str, around: Surroundings) -> None:
+        self.id = session_id
+        self.users = 0
+        self._around = around
+        self._lock = asyncio.Lock()
+        self._loaded = False
+        self._deleted = False
+        self._info = SessionInfo(id=session_id, owner=OWNER, log="", created_at=0.0)
+        self._tree = Tree()
+        self._staged = State()
+        self._published = State()
+        self._history: deque[Step] = deque(maxlen=RESUMABLE)
+        self._ops: dict[str, bytes] = {}
+        self._pending: deque[_Pending] = deque()
+        # The run as the next op sees it, and as the clients do.
+        self._run: Run | None = None
+        self._shown_run: Run | None = None
+
+    # What others ask of it.
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody uses it and nothing is on its way, so that it may leave memory."""
+        return not (self.users or self._pending or self._run or self._shown_run)
+
+    @property
+    def running(self) -> bool:
+        """Whether clients see a run."""
+        return self._shown_run is not None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is worth keeping in memory."""
+        return self._loaded and not self._deleted
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The published fields of /status and /usage."""
+        return frames.session_fields(self.id, self._published, self._tree, self.running)
+
+    async def ready(self) -> None:
+        """Returns once the session is in memory. Raises NoSuchSession, SessionDeleted, SessionUnreadable,
+        StorageFailed."""
+        if not self._loaded or self._deleted:
+            async with self._lock:
+                await self._ensure()
+
+    async def submit(self, params: SubmitParams, connection: str | None, answer: Answer) -> None:
+        """Decides what a person typed, and returns; `answer` is called when the outcome is durable and published.
+
+        Raises nothing that a client did: those are answers too. The caller may be cancelled at any time; what is
+        staged by then stays.
+        """
+        async with self._lock:
+            try:
+                await self._ensure()
+                await self._submit(params, connection, answer)
+            except BackchatError as error:
+                self.refuse(error, answer)
+
+    def refuse(self, error: BackchatError, answer: Answer) -> None:
+        """Answers with an error, behind everything that was decided before it."""
+        if self._loaded:
+            self._wait_turn(lambda: error, answer)
+        else:
+            answer(error)
+
+    def page(self, params: MessagesParams, answer: Answer) -> None:
+        """Answers with an older page of the transcript."""
+        if self._loaded:
+            self._wait_turn(lambda: self._page(params), answer)
+        else:
+            answer(StorageFailed())
+
+    async def attach(self, connection: str, subscriber: Subscriber, after: int | None, log: str | None) -> None:
+        """Subscribes, and sends `attached` first. With `after` (and `log`) what was missed since, if it can be told.
+
+        Raises what `ready` raises.
+        """
+        async with self._lock:
+            await self._ensure()
+            # No await from here on: nothing can be published between the snapshot and the subscription.
+            subscriber.push(self._attached(connection, after, log))
+            self._around.hub.subscribe(self.id, connection, subscriber)
+
+    def detach(self, connection: str) -> None:
+        """The opposite of `attach`; harmless when that never happened."""
+        self._around.hub.unsubscribe(self.id, connection)
+
+    async def create(self, created: Created, messages: list[Message], log: str) -> None:
+        """Gives the session its first event, and returns once that is durable. Precondition: nobody else has this
+        object yet."""
+        async with self._lock:
+            self._loaded = True
+            view = self._view()
+            self._info = SessionInfo(id=self.id, owner=OWNER, log=log, created_at=view.at)
+            done = self._durable(view, ops.create(created, messages), create=self._info)
+        await done
+
+    async def delete(self) -> float:
+        """Stops the run, deletes the session and closes its connections; returns the time. Raises what `ready`
+        raises."""
+        async with self._lock:
+            await self._ensure()
+            view = self._view()
+            outcome = ops.finish(view, "stopped", None) if self._run else Outcome()
+            done = self._durable(view, outcome, deletes=True)
+            self._deleted = True
+        await done
+        return view.at
+
+    def delta(self, run: Run, text: str) -> None:
+        """A piece of a run's text, from whoever writes it."""
+        if not run.live or not text:
+            return
+        delta = RunDelta(run.run_id, run.length, text)
+        run.append(text)
+        self._around.hub.publish_delta(self.id, delta, frames.notification(delta))
+
+    def checkpoint(self, run: Run) -> None:
+        """Puts a run's text so far where a restart finds it."""
+        if run.live and run.length:
+            self._around.store.checkpoint(self.id, Checkpoint(run.run_id, run.text))
+
+    async def finish(self, run: Run, reason: str, error: str | None = None) -> None:
+        """A run has ended by itself. Does nothing if it was stopped before."""
+        async with self._lock:
+            if self._loaded and run is self._run:
+                view = self._view()
+                self._stage(view, ops.finish(view, reason, error))
+
+    async def interrupt(self) -> None:
+        """Ends the live run because the server goes down; returns once that is durable."""
+        async with self._lock:
+            if self._run is None or not self._loaded:
+                return
+            view = self._view()
+            done = self._durable(view, ops.finish(view, "interrupted", "The server was stopped."))
+        await done
+
+    def transcript(self, run: Run) -> list[Message]:
+        """The messages that a run replies to."""
+        return path(self._tree[run.parent])
+
+    # Deciding. Under the lock.
+
+    async def _submit(self, params: SubmitParams, connection: str | None, answer: Answer) -> None:
+        body_hash = None
+        if params.op_id is not None:
+            body = msgspec.json.encode((params.text, params.content))
+            body_hash = hashlib.blake2b(body, digest_size=16).digest()
+            known = self._ops.get(params.op_id)
+            if known is not None:
+                if known != body_hash:
+                    raise OpIdReused
+                await self._replay(params.op_id, answer)
+                return
+        line: Invocation | PlainMessage | None = None if params.text is None else parse(params.text)
+        if params.if_revision is not None and self._staged.transcript_revision > params.if_revision:
+            raise StaleRevision(self._staged.revision)
+        view = self._view()
+        command = None
+        if isinstance(line, Invocation):
+            command = line.command.name
+            outcome = line.decide(view)
+            reply = Reply(command=command, data=outcome.data, notice=outcome.notice, prefill=outcome.prefill)
+        else:
+            outcome = ops.submit(view, params.content if line is None else line.text)
+            reply = Reply(**outcome.data)
+        reply = msgspec.structs.replace(reply, revision=self._staged.revision + len(outcome.events))
+        record = None
+        if params.op_id is not None and body_hash is not None and outcome.events:
+            record = OpRecord(op_id=params.op_id, body_hash=body_hash, reply=msgspec.json.encode(reply))
+            self._ops[params.op_id] = body_hash
+        self._stage(view, outcome, Cause(params.op_id, command, connection), reply, answer, record=record)
+
+    async def _replay(self, op_id: str, answer: Answer) -> None:
+        for pending in self._pending:
+            if pending.op_id == op_id:
+                pending.answers.append(partial(_answer_again, answer))
+                return
+        self._wait_turn(partial(_id, await self._stored_reply(op_id)), answer)
+
+    async def _stored_reply(self, op_id: str) -> Reply:
+        stored = await self._around.store.reply(self.id, op_id)
+        return msgspec.structs.replace(msgspec.json.decode(stored, type=Reply), replayed=True)
+
+    def _view(self) -> View:
+        run = self._run
+        return View(
+            session_id=self.id,
+            state=self._staged,
+            tree=self._tree,
+            run=None if run is None else LiveRun(run.run_id, run.parent, run.text),
+            at=self._around.clock(),
+            fresh_run_id=secrets.token_hex(8),
+            replies=self._around.start_run is not None,
+        )
+
+    def _stage(
+        self,
+        view: View,
+        outcome: Outcome,
+        cause: Cause | None = None,
+        reply: Reply | None = None,
+        answer: Answer | None = None,
+        *,
+        record: OpRecord | None = None,
+        create: SessionInfo | None = None,
+        deletes: bool = False,
+    ) -> None:
+        """Makes an outcome that was decided on `view` the staged state, and enqueues its commit."""
+        cause = cause or Cause()
+        # An outcome is one fact for exactly-once; its op_id stands on its last event.
+        early = Cause(None, cause.command, cause.connection)
+        steps: list[Step] = []
+        for number, decided in enumerate(outcome.events, start=1):
+            for added in decided.added:
+                self._tree.add(added)
+            last = number == len(outcome.events)
+            event = Event(self._staged.revision + 1, view.at, decided.head, decided.body, cause if last else early)
+            after = apply(self._staged, event, self._tree)
+            steps.append(Step(event, self._staged, after))
+            self._staged = after
+        stopped = None
+        if outcome.stop is not None and self._run is not None:
+            self._run.detach()
+            stopped = (self._run, outcome.stop)
+            self._run = None
+        if outcome.start is not None:
+            self._run = Run(outcome.start.run_id, outcome.start.parent)
+        commits = bool(steps) or deletes
+        pending = _Pending(
+            steps=steps,
+            stopped=stopped,
+            started=self._run if outcome.start is not None else None,
+            deletes=deletes,
+            durable=not commits,
+            op_id=None if record is None else record.op_id,
+            result=partial(_id, reply or Reply(revision=self._staged.revision)),
+            answers=[] if answer is None else [answer],
+        )
+        self._pending.append(pending)
+        if not commits:
+            self._advance()
+            return
+        self._around.store.commit(
+            Commit(
+                session_id=self.id,
+                events=tuple(step.event for step in steps),
+                added=tuple(added for decided in outcome.events for added in decided.added),
+                create=create,
+                record=record,
+                ended_run=None if stopped is None else stopped[0].run_id,
+                deleted_at=view.at if deletes else None,
+            ),
+            partial(self._committed, pending),
+        )
+
+    def _durable(
+        self, view: View, outcome: Outcome, *, create: SessionInfo | None = None, deletes: bool = False
+    ) -> asyncio.Future[None]:
+        """Stages an outcome that nobody asked for over a socket; the future is done once it is published."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answer(result: Reply | Page | BackchatError) -> None:
+            if done.done():
+                return
+            if isinstance(result, BackchatError):
+                done.set_exception(result)
+            else:
+                done.set_result(None)
+
+        self._stage(view, outcome, None, None, answer, create=create, deletes=deletes)
+        return done
+
+    def _wait_turn(self, result: Callable[[], Reply | Page | BackchatError], answer: Answer) -> None:
+        self._pending.append(_Pending(durable=True, result=result, answers=[answer]))
+        self._advance()
+
+    # Durable. Not under the lock: no await below, so nothing comes in between.
+
+    def _committed(self, pending: _Pending, error: Exception | None) -> None:
+        if error is None:
+            pending.durable = True
+            self._advance()
+        elif self._loaded:
+            # Whether it happened is not known. Whoever takes the lock next reloads; `spawn` makes sure that
+            # somebody does.
+            self._loaded = self._deleted = False
+            self._around.spawn(self)
+
+    def _advance(self) -> None:
+        while self._pending and self._pending[0].durable and self._loaded:
+            self._publish(self._pending.popleft())
+        self._around.settled(self)
+
+    def _publish(self, pending: _Pending) -> None:
+        hub, stopped = self._around.hub, pending.stopped
+        if stopped is not None and not any(isinstance(step.event.body, Replied) for step in pending.steps):
+            self._publish_end(*stopped)
+            stopped = None
+        for step in pending.steps:
+            self._published = step.after
+            self._history.append(step)
+            for notification in frames.notifications(step.event, step.before, step.after, self._tree):
+                hub.publish(self.id, frames.notification(notification))
+            if stopped is not None and isinstance(step.event.body, Replied):
+                self._publish_end(*stopped)
+                stopped = None
+        if pending.started is not None:
+            self._shown_run = pending.started
+            hub.publish(self.id, frames.notification(RunStarted(pending.started.run_id)))
+            if pending.started.live and self._around.start_run is not None:
+                self._around.start_run(self, pending.started)
+        result = pending.result()
+        for answer in pending.answers:
+            answer(result)
+        if pending.deletes:
+            self._close_all(SessionDeleted())
+
+    def _publish_end(self, run: Run, stop: StopRun) -> None:
+        self._shown_run = None
+        self._around.hub.publish(self.id, frames.notification(RunEnded(run.run_id, stop.reason, stop.error)))
+
+    def _close_all(self, error: BackchatError) -> None:
+        for subscriber in list(self._around.hub.subscribers(self.id).values()):
+            subscriber.close(error.close, str(error))
+
+    def _page(self, params: MessagesParams) -> Page:
+        head = self._tree[self._published.head]
+        before = min(params.before, head.depth)
+        if before == 0:
+            return Page([], 0)
+        last = head.ancestor(before)
+        start = max(before - params.limit, last.tail_start())
+        return Page(path(last, start), start)
+
+    def _attached(self, connection: str, after: int | None, log: str | None, *, reset: bool = False) -> str:
+        events = None if reset else self._missed(after, log)
+        attached = Attached(
+            log=self._info.log,
+            session=self.fields,
+            revision=self._published.revision,
+            connection=connection,
+            backend=self._around.backend,
+            run=None if self._shown_run is None else RunInfo(self._shown_run.run_id, self._shown_run.text),
+            commands=describe(),
+        )
+        if events is not None:
+            return frames.notification(msgspec.structs.replace(attached, events=events))
+        head = self._tree[self._published.head]
+        start = head.tail_start()
+        return frames.notification(
+            msgspec.structs.replace(attached, start=start, messages=path(head, start), reset=reset or after is not None)
+        )
+
+    def _missed(self, after: int | None, log: str | None) -> list[msgspec.Raw] | None:
+        """What a client that has seen revision `after` of `log` has missed; None where that cannot be told."""
+        if after is None or (log is not None and log != self._info.log):
+            return None
+        missing = self._published.revision - after
+        if missing < 0 or missing > len(self._history):
+            return None
+        events = [
+            frames.bare_notification(notification)
+            for step in list(self._history)[len(self._history) - missing :]
+            for notification in frames.notifications(step.event, step.before, step.after, self._tree)
+        ]
+        return events if sum(len(bytes(event)) for event in events) <= TAIL_BYTES else None
+
+    # Loading. Under the lock.
+
+    async def _ensure(self) -> None:
+        if self._deleted:
+            raise SessionDeleted
+        if self._loaded:
+            return
+        lost, self._pending = self._pending, deque()
+        run, self._run, self._shown_run = self._run, None, None
+        if run is not None:
+            run.detach()
+        try:
+            self._restore(await self._around.store.load(self.id))
+        except BackchatError as error:
+            for pending in lost:
+                for answer in pending.answers:
+                    answer(StorageFailed())
+            self._close_all(error)
+            raise
+        for pending in lost:
+            await self._answer_lost(pending)
+        for connection, subscriber in self._around.hub.subscribers(self.id).items():
+            subscriber.push(self._attached(connection, None, None, reset=True))
+
+    def _restore(self, loaded: Loaded) -> None:
+        self._info = loaded.info
+        self._tree = Tree()
+        for added in loaded.added:
+            self._tree.add(added)
+        self._history.clear()
+        state = State()
+        try:
+            for event, after in fold(loaded.events, self._tree):
+                self._history.append(Step(event, state, after))
+                state = after
+        except (KeyError, ValueError) as error:
+            raise SessionUnreadable(f"The log of session {self.id} does not fit its messages: {error}.") from error
+        self._staged = self._published = state
+        self._ops = loaded.ops
+        self._loaded = True
+        if loaded.checkpoint is not None:
+            # The process that generated this reply is gone; what it had written is kept before anything else happens.
+            self._run = self._shown_run = Run(loaded.checkpoint.run_id, state.head, loaded.checkpoint.text)
+            view = self._view()
+            self._stage(view, ops.finish(view, "interrupted", None))
+
+    async def _answer_lost(self, pending: _Pending) -> None:
+        result: Reply | BackchatError = StorageFailed()
+        if pending.op_id is not None and pending.op_id in self._ops:
+            try:
+                result = msgspec.structs.replace(await self._stored_reply(pending.op_id), replayed=False)
+            except BackchatError as error:
+                result = error
+        for answer in pending.answers:
+            answer(result)
+
+
+def _id(result: Reply) -> Reply:
+    return result
+
+
+def _answer_again(answer: Answer, result: Reply | Page | BackchatError) -> None:
+    answer(msgspec.structs.replace(result, replayed=True) if isinstance(result, Reply) else result)
+
+
+class Sessions:
+    """All sessions of the server: at most one live object for each, and a bounded number of idle ones.
+
+    `most_idle` sessions that nobody uses stay in memory; beyond that the least recently used leave.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        hub: LocalHub,
+        *,
+        backend: str,
+        start_run: Callable[[Session, Run], None] | None,
+        most_idle: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.clock = clock
+        self._store = store
+        self._most_idle = most_idle
+        self._live: dict[str, Session] = {}
+        self._idle: dict[str, Session] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._around = Surroundings(
+            store=store,
+            hub=hub,
+            backend=backend,
+            start_run=start_run,
+            settled=self._settled,
+            spawn=self._reload,
+            clock=clock,
+        )
+
+    @asynccontextmanager
+    async def use(self, session_id: str) -> AsyncIterator[Session]:
+        """The session, in memory for as long as the context lasts. Raises what `Session.ready` raises."""
+        if not SESSION_ID.fullmatch(session_id):
+            raise NoSuchSession
+        # No await between the look-up and the insertion: there is never a second object.
+        session = self._live.get(session_id)
+        if session is None:
+            session = self._live[session_id] = Session(session_id, self._around)
+        async with self._using(session):
+            await session.ready()
+            yield session
+
+    @asynccontextmanager
+    async def create(self, created: Created, messages: Iterable[Message] = ()) -> AsyncIterator[Session]:
+        """A new session, durable, in memory for as long as the context lasts. Raises StorageFailed."""
+        session = Session(secrets.token_hex(16), self._around)
+        self._live[session.id] = session
+        async with self._using(session):
+            await session.create(created, list(messages), log=secrets.token_hex(8))
+            yield session
+
+    async def list(self, after: Place | None, limit: int) -> list[Summary]:
+        """Stored sessions, last updated first. Raises StorageFailed."""
+        return await self._store.sessions(OWNER, after, limit)
+
+    def running(self, session_id: str) -> bool:
+        """Whether a session has a live run."""
+        session = self._live.get(session_id)
+        return session is not None and session.running
+
+    async def interrupt_runs(self) -> None:
+        """Ends every live run as `interrupted`; returns once they are durable."""
+        for session in list(self._live.values()):
+            await session.interrupt()
+
+    @asynccontextmanager
+    async def _using(self, session: Session) -> AsyncIterator[None]:
+        session.users += 1
+        self._idle.pop(session.id, None)
+        try:
+            yield
+        finally:
+            session.users -= 1
+            self._settled(session)
+
+    def _settled(self, session: Session) -> None:
+        if not session.idle or self._live.get(session.id) is not session:
+            return
+        if not session.usable:
+            del self._live[session.id]
+            return
+        self._idle.pop(session.id, None)
+        self._idle[session.id] = session
+        if len(self._idle) > self._most_idle:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest], self._live[oldest]
+
+    def _reload(self, session: Session) -> None:
+        async def reload() -> None:
+            try:
+                async with self._using(session):
+                    await session.ready()
+            except BackchatError:
+                # Told to everyone who waits by `ready` itself.
+                pass
+
+        task = asyncio.get_running_loop().create_task(reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

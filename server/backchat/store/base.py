@@ -1,0 +1,106 @@
+"""What a store is: the durable side of every session."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+from backchat.transcript import Added, Event
+
+
+class SessionInfo(Struct, frozen=True, kw_only=True):
+    """What never changes about a session. `log` names this very log, so that a client of another one is not
+    resumed."""
+
+    id: str
+    owner: str
+    log: str
+    created_at: float
+
+
+class OpRecord(Struct, frozen=True, kw_only=True):
+    """What answers a retransmission: the op_id, a hash of the text or content it came with, the reply (JSON)."""
+
+    op_id: str
+    body_hash: bytes
+    reply: bytes
+
+
+class Commit(Struct, frozen=True, kw_only=True):
+    """What is committed together, or not at all: one outcome of one session.
+
+    `create` comes with a session's first event; `record` belongs to the last event; `ended_run` drops that run's
+    checkpoint;
+    `deleted_at` deletes the session.
+    """
+
+    session_id: str
+    events: tuple[Event, ...] = ()
+    added: tuple[Added, ...] = ()
+    create: SessionInfo | None = None
+    record: OpRecord | None = None
+    ended_run: str | None = None
+    deleted_at: float | None = None
+
+
+class Checkpoint(Struct, frozen=True):
+    """The text that a run had written when it was last looked at; there only if the run never ended."""
+
+    run_id: str
+    text: str
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """A whole session as the store has it: events by revision, messages parents first; for each op_id the hash it
+    came with."""
+
+    info: SessionInfo
+    events: list[Event]
+    added: list[Added]
+    ops: dict[str, bytes]
+    checkpoint: Checkpoint | None
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """A session in a list."""
+
+    session_id: str
+    title: str | None
+    model: str | None
+    workspace: str | None
+    personality: str | None
+    message_count: int
+    created_at: float
+    updated_at: float
+
+
+Place = tuple[float, str]
+"""Where a list goes on: the `updated_at` and the id of the last session seen."""
+
+Done = Callable[[Exception | None], None]
+"""Called on the event loop once a commit is durable (None), or has failed."""
+
+
+class Store(Protocol):
+    """All methods are called on the event loop."""
+
+    def commit(self, commit: Commit, done: Done) -> None:
+        """Enqueues a commit. `done` is called exactly once, in the order of the calls of `commit`.
+
+        When a commit fails, later commits of the same session fail with it, up to those enqueued by then.
+        """
+
+    def checkpoint(self, session_id: str, checkpoint: Checkpoint) -> None:
+        """Enqueues a run's text so far. Best effort: nobody is told."""
+
+    async def load(self, session_id: str) -> Loaded:
+        """Raises NoSuchSession, SessionDeleted, SessionUnreadable, StorageFailed."""
+
+    async def reply(self, session_id: str, op_id: str) -> bytes:
+        """The reply recorded for an op_id that `load` listed. Raises StorageFailed."""
+
+    async def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
+        """Sessions that are not deleted, last updated first, beyond `after`. Raises StorageFailed."""
+
+    async def close(self) -> None:
+        """Returns once everything enqueued is done."""

@@ -1,0 +1,386 @@
+"""The tables (DESIGN section 2), and all the SQL there is. One `Database` is one SQLite connection; nothing here
+knows of asyncio.
+
+WAL mode with synchronous=FULL: a commit that returned survives a power cut (G1).
+"""
+
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+
+from backchat.errors import DataDirectoryError, NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
+from backchat.store.base import Checkpoint, Commit, Loaded, Place, SessionInfo, Summary
+from backchat.transcript import EVENT_NAMES, EVENT_TYPES, Added, Body, Cause, Created, Event, Message, Usage
+
+BUSY_SECONDS: Final = 10.0
+"""How long a write waits for another process (an import) to finish its own."""
+
+# Numbered from 1 by their place; a database says how many it has been through in its user_version. Never edit one
+# that
+# has been released: add another. Titles and the like are in the log; `session` repeats them so that a list need not
+# load it.
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE session (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        log TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        deleted_at REAL,
+        title TEXT,
+        model TEXT,
+        workspace TEXT,
+        personality TEXT
+    ) WITHOUT ROWID;
+
+    CREATE TABLE message (
+        session_id TEXT NOT NULL,
+        id INTEGER NOT NULL,
+        parent INTEGER NOT NULL,
+        depth INTEGER NOT NULL,
+        role TEXT NOT NULL,
+        content TEXT NOT NULL,
+        extra TEXT,
+        run_id TEXT,
+        model TEXT,
+        usage TEXT,
+        cost REAL,
+        finish TEXT,
+        created_at REAL NOT NULL,
+        PRIMARY KEY (session_id, id)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE event (
+        session_id TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        type TEXT NOT NULL,
+        v INTEGER NOT NULL,
+        at REAL NOT NULL,
+        actor TEXT,
+        command TEXT,
+        head INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        op_id TEXT,
+        body_hash BLOB,
+        reply TEXT,
+        PRIMARY KEY (session_id, revision)
+    ) WITHOUT ROWID;
+
+    CREATE UNIQUE INDEX event_op ON event (session_id, op_id) WHERE op_id IS NOT NULL;
+
+    CREATE TABLE checkpoint (
+        session_id TEXT PRIMARY KEY,
+        run_id TEXT NOT NULL,
+        text TEXT NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE TABLE blob (
+        hash BLOB PRIMARY KEY,
+        content BLOB NOT NULL
+    );
+    """,
+)
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+_decode_usage: Final = msgspec.json.Decoder(Usage).decode
+_BODIES: Final[dict[tuple[str, int], msgspec.json.Decoder[Body]]] = {
+    key: msgspec.json.Decoder(body) for key, body in EVENT_TYPES.items()
+}
+
+
+class _AfterFailure(Exception):
+    """An earlier commit of the same session failed."""
+
+
+class Database:
+    """A connection to the database in `directory`, created and migrated if need be.
+
+    May be used from any one thread at a time. Raises DataDirectoryError where the directory cannot hold it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "backchat.db"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise DataDirectoryError(f"Cannot use the data directory {directory}: {_reason(error)}.") from error
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            if sys.platform == "darwin":
+                self._db.execute("PRAGMA fullfsync = ON")
+                self._db.execute("PRAGMA checkpoint_fullfsync = ON")
+            self._migrate()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise DataDirectoryError(f"Cannot use the database {self.path}: {error}.") from error
+        except DataDirectoryError:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection. Everything committed stays."""
+        self._db.close()
+
+    def _migrate(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == len(MIGRATIONS):
+            return
+        if version > len(MIGRATIONS):
+            raise DataDirectoryError(f"The database {self.path} was written by a newer version of Backchat.")
+        with self._transaction("BEGIN EXCLUSIVE"):
+            # Another process may have come first.
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+                for statement in script.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {number}")
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[None]:
+        self._db.execute(begin)
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            # Some failures (a full disk) have rolled back already.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def write(
+        self, commits: Sequence[Commit], checkpoints: Sequence[tuple[str, Checkpoint]] = ()
+    ) -> list[Exception | None]:
+        """Commits all that can be, with one sync: for each commit None, or why it failed.
+
+        Each has a savepoint of its own; when one fails, later ones of the same session fail too. Returned failures
+        are
+        SessionExists and sqlite3.Error.
+        """
+        results: list[Exception | None] = []
+        failed: set[str] = set()
+        try:
+            with self._transaction("BEGIN IMMEDIATE"):
+                # First: a commit of the same batch may end the run.
+                for session_id, checkpoint in checkpoints:
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)",
+                        (session_id, checkpoint.run_id, checkpoint.text),
+                    )
+                for commit in commits:
+                    if commit.session_id in failed:
+                        results.append(_AfterFailure())
+                        continue
+                    self._db.execute("SAVEPOINT one")
+                    try:
+                        self._insert(commit)
+                    except (sqlite3.Error, SessionExists) as error:
+                        if not self._db.in_transaction:
+                            raise
+                        self._db.execute("ROLLBACK TO one")
+                        failed.add(commit.session_id)
+                        results.append(error)
+                    else:
+                        results.append(None)
+                    self._db.execute("RELEASE one")
+        except sqlite3.Error as error:
+            return [error] * len(commits)
+        return results
+
+    def _insert(self, commit: Commit) -> None:
+        execute = self._db.execute
+        session_id = commit.session_id
+        if commit.create is not None:
+            info, first = commit.create, commit.events[0].body
+            assert isinstance(first, Created)
+            inserted = execute(
+                "INSERT OR IGNORE INTO session VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?)",
+                (
+                    info.id,
+                    info.owner,
+                    info.log,
+                    info.created_at,
+                    first.title,
+                    first.model,
+                    first.workspace,
+                    first.personality,
+                ),
+            )
+            if inserted.rowcount != 1:
+                raise SessionExists("There is a session with this id, or there was one.")
+        if commit.added:
+            # A message's depth is one more than its parent's, which is in this commit or in the table.
+            self._db.executemany(
+                "INSERT INTO message SELECT ?1, ?2, ?3,"
+                " coalesce((SELECT depth FROM message WHERE session_id = ?1 AND id = ?3), 0) + 1,"
+                " ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12",
+                [_message_row(session_id, added) for added in commit.added],
+            )
+        record = commit.record
+        for event in commit.events:
+            last = record is not None and event is commit.events[-1]
+            name, version = EVENT_NAMES[type(event.body)]
+            execute(
+                "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    session_id,
+                    event.revision,
+                    name,
+                    version,
+                    event.at,
+                    event.cause.connection,
+                    event.cause.command,
+                    event.head,
+                    _encode(event.body).decode(),
+                    record.op_id if last and record else None,
+                    record.body_hash if last and record else None,
+                    record.reply.decode() if last and record else None,
+                ),
+            )
+        if commit.ended_run is not None:
+            execute("DELETE FROM checkpoint WHERE session_id = ? AND run_id = ?", (session_id, commit.ended_run))
+        if commit.deleted_at is not None:
+            execute("UPDATE session SET deleted_at = ? WHERE id = ?", (commit.deleted_at, session_id))
+
+    def has_session(self, session_id: str) -> bool:
+        """Whether the id is taken, by a session or by one that was deleted."""
+        return self._db.execute("SELECT 1 FROM session WHERE id = ?", (session_id,)).fetchone() is not None
+
+    def load(self, session_id: str) -> Loaded:
+        """Raises NoSuchSession, SessionDeleted, SessionUnreadable, sqlite3.Error."""
+        with self._transaction("BEGIN"):
+            found = self._db.execute(
+                "SELECT id, owner, log, created_at, deleted_at FROM session WHERE id = ?", (session_id,)
+            ).fetchone()
+            if found is None:
+                raise NoSuchSession
+            if found[4] is not None:
+                raise SessionDeleted
+            ops: dict[str, bytes] = {}
+            events = []
+            for row in self._db.execute(
+                "SELECT revision, type, v, at, actor, command, head, body, op_id, body_hash FROM event"
+                " WHERE session_id = ? ORDER BY revision",
+                (session_id,),
+            ):
+                events.append(_event(session_id, row))
+                if row[8] is not None:
+                    ops[row[8]] = row[9]
+            added = [
+                _added(row)
+                for row in self._db.execute(
+                    "SELECT id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at"
+                    " FROM message WHERE session_id = ? ORDER BY id",
+                    (session_id,),
+                )
+            ]
+            row = self._db.execute("SELECT run_id, text FROM checkpoint WHERE session_id = ?", (session_id,)).fetchone()
+        return Loaded(
+            info=SessionInfo(id=found[0], owner=found[1], log=found[2], created_at=found[3]),
+            events=events,
+            added=added,
+            ops=ops,
+            checkpoint=None if row is None else Checkpoint(*row),
+        )
+
+    def reply(self, session_id: str, op_id: str) -> bytes:
+        """The reply recorded with an op_id. Precondition: there is one."""
+        (reply,) = self._db.execute(
+            "SELECT reply FROM event WHERE session_id = ? AND op_id = ?", (session_id, op_id)
+        ).fetchone()
+        return str(reply).encode()
+
+    def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
+        """See `Store.sessions`."""
+        at, last_id = (None, None) if after is None else after
+        rows = self._db.execute(
+            "SELECT s.id, s.title, s.model, s.workspace, s.personality, coalesce(m.depth, 0), s.created_at, e.at"
+            " FROM session s"
+            " JOIN event e ON e.session_id = s.id"
+            " AND e.revision = (SELECT max(revision) FROM event WHERE session_id = s.id)"
+            " LEFT JOIN message m ON m.session_id = s.id AND m.id = e.head"
+            " WHERE s.owner = ?1 AND s.deleted_at IS NULL AND (?2 IS NULL OR (e.at, s.id) < (?2, ?3))"
+            " ORDER BY e.at DESC, s.id DESC LIMIT ?4",
+            (owner, at, last_id, limit),
+        )
+        return [
+            Summary(
+                session_id=row[0],
+                title=row[1],
+                model=row[2],
+                workspace=row[3],
+                personality=row[4],
+                message_count=row[5],
+                created_at=row[6],
+                updated_at=row[7],
+            )
+            for row in rows
+        ]
+
+
+def _message_row(session_id: str, added: Added) -> tuple[Any, ...]:
+    message = added.message
+    return (
+        session_id,
+        message.id,
+        added.parent,
+        message.role,
+        _encode(message.content).decode(),
+        None if message.extra is None else _encode(message.extra).decode(),
+        message.run_id,
+        message.model,
+        None if message.usage is None else _encode(message.usage).decode(),
+        message.cost,
+        message.finish,
+        message.created_at,
+    )
+
+
+def _added(row: tuple[Any, ...]) -> Added:
+    message_id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at = row
+    message = Message(
+        id=message_id,
+        role=role,
+        content=_decode(content),
+        created_at=created_at,
+        run_id=run_id,
+        finish=finish,
+        model=model,
+        usage=None if usage is None else _decode_usage(usage),
+        cost=cost,
+        extra=None if extra is None else _decode(extra),
+    )
+    # The bytes of `content_size`: the two and the brackets, the comma and perhaps a null around them.
+    return Added(message, parent, len(content.encode()) + (4 if extra is None else len(extra.encode())) + 3)
+
+
+def _event(session_id: str, row: tuple[Any, ...]) -> Event:
+    revision, name, version, at, actor, command, head, body, op_id, _ = row
+    decoder = _BODIES.get((name, version))
+    if decoder is None:
+        raise SessionUnreadable(
+            f"Session {session_id} has an event that this version of Backchat does not know: {name}, version {version}."
+        )
+    try:
+        return Event(revision, at, head, decoder.decode(body), Cause(op_id, command, actor))
+    except msgspec.DecodeError as error:
+        raise SessionUnreadable(f"Event {revision} of session {session_id} cannot be read: {error}.") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)

@@ -1,0 +1,134 @@
+"""The store on threads: one that writes, with group commit, and workers that read.
+
+Commits are collected on the event loop while the writer is busy and handed to it together, with one wake and one sync
+for
+all of them (DESIGN section 8).
+"""
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from backchat.errors import StorageFailed
+from backchat.store.base import Checkpoint, Commit, Done, Loaded, Place, Store, Summary
+from backchat.store.sqlite import Database
+
+_log = logging.getLogger("backchat.store")
+_T = TypeVar("_T")
+_Batch = tuple[list[tuple[Commit, Done]], list[tuple[str, Checkpoint]]]
+
+
+class ThreadedStore(Store):
+    """A store in the database of `directory`. Create it on the thread of the loop that will use it; raises
+    DataDirectoryError."""
+
+    def __init__(self, directory: Path) -> None:
+        self._writer = Database(directory)
+        self._reader = Database(directory)
+        # One connection, one reader at a time.
+        self._reading: anyio.CapacityLimiter | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: list[tuple[Commit, Done]] = []
+        self._checkpoints: dict[str, Checkpoint] = {}
+        self._writing = False
+        self._scheduled = False
+        self._idle: asyncio.Future[None] | None = None
+        self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def commit(self, commit: Commit, done: Done) -> None:
+        self._waiting.append((commit, done))
+        self._schedule()
+
+    def checkpoint(self, session_id: str, checkpoint: Checkpoint) -> None:
+        self._checkpoints[session_id] = checkpoint
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._scheduled or self._writing:
+            return
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._write, name="backchat-writer", daemon=True)
+            self._thread.start()
+        # Everything decided in this round of the loop shares the sync.
+        self._scheduled = True
+        self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._scheduled = False
+        self._writing = True
+        self._batches.put((self._waiting, list(self._checkpoints.items())))
+        self._waiting = []
+        self._checkpoints = {}
+
+    def _write(self) -> None:
+        assert self._loop is not None
+        while (batch := self._batches.get()) is not None:
+            commits, checkpoints = batch
+            results = self._writer.write([commit for commit, _ in commits], checkpoints)
+            self._loop.call_soon_threadsafe(self._finish, commits, results)
+
+    def _finish(self, commits: list[tuple[Commit, Done]], results: list[Exception | None]) -> None:
+        self._writing = False
+        failed = {commit.session_id for (commit, _), error in zip(commits, results, strict=True) if error is not None}
+        orphans: list[tuple[Commit, Done]] = []
+        if failed:
+            # What was enqueued on top of what failed must not reach the disk: its revisions would leave a gap.
+            orphans = [waiting for waiting in self._waiting if waiting[0].session_id in failed]
+            self._waiting = [waiting for waiting in self._waiting if waiting[0].session_id not in failed]
+        if self._waiting or self._checkpoints:
+            # Before the callbacks, so that the disk works meanwhile.
+            self._hand_over()
+        for (_, done), error in zip(commits, results, strict=True):
+            if error is not None:
+                _log.error("a commit failed: %s", error)
+            self._call(done, error)
+        for _, done in orphans:
+            self._call(done, StorageFailed())
+        if self._idle is not None and not self._writing and not self._scheduled:
+            self._idle.set_result(None)
+            self._idle = None
+
+    def _call(self, done: Done, error: Exception | None) -> None:
+        try:
+            done(error)
+        except Exception:  # noqa: BLE001
+            # A defect in one session must not keep the others from hearing of their commits.
+            _log.exception("a commit's completion failed")
+
+    async def load(self, session_id: str) -> Loaded:
+        return await self._read(self._reader.load, session_id)
+
+    async def reply(self, session_id: str, op_id: str) -> bytes:
+        return await self._read(self._reader.reply, session_id, op_id)
+
+    async def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
+        return await self._read(self._reader.sessions, owner, after, limit)
+
+    async def _read(self, read: Callable[..., _T], *arguments: Any) -> _T:
+        if self._reading is None:
+            self._reading = anyio.CapacityLimiter(1)
+        try:
+            return await anyio.to_thread.run_sync(read, *arguments, limiter=self._reading)
+        except sqlite3.Error as error:
+            _log.error("a read failed: %s", error)
+            raise StorageFailed from error
+
+    async def close(self) -> None:
+        if self._loop is not None and self._thread is not None:
+            while self._writing or self._scheduled:
+                self._idle = self._loop.create_future()
+                await self._idle
+            self._batches.put(None)
+            await anyio.to_thread.run_sync(self._thread.join)
+        self._reader.close()
+        self._writer.close()

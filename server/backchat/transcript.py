@@ -1,0 +1,382 @@
+"""Messages, the tree they form, a session's state, its events, and `apply`, the one thing that changes a state.
+
+A transcript is a path in a tree (DESIGN section 2): each message knows its parent, and the head is the last message
+of
+the transcript on screen. Taking back moves the head; nothing is ever removed from the tree.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, assert_never
+
+import msgspec
+from msgspec import Struct
+
+TAIL_MESSAGES: Final = 200
+"""How many messages a view is given at once, at the most."""
+
+TAIL_BYTES: Final = 512 * 1024
+"""How many bytes of content a view is given at once, but for one message, which always comes whole.
+
+Together with TAIL_MESSAGES this keeps a snapshot under the frame size that most client libraries accept (1 MiB)."""
+
+
+class Usage(Struct, frozen=True, omit_defaults=True):
+    """Tokens that one reply took, as its provider reported them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One role and its content, as it goes over the wire (DESIGN section 4).
+
+    `id` is the message's ordinal in its session, from 1; `created_at` is in seconds since the epoch. `content` is a
+    string, a
+    list of `{type, …}` parts, or whatever else an import brought. `finish` says how a reply ended. `extra` holds the
+    fields that came with an import and mean nothing here.
+    """
+
+    id: int
+    role: str
+    content: Any
+    created_at: float
+    run_id: str | None = None
+    finish: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+    extra: dict[str, Any] | None = None
+
+
+class Node:
+    """A message's place in the tree. Immutable once made; `Tree` makes them.
+
+    `jump` points to some ancestor further up, so that an ancestor at any depth is found in a logarithmic number of
+    steps
+    (Myers, "An applicative random-access stack", 1983). `depth` is also the number of messages from the root to here,
+    `size` the
+    bytes of their content, `turn` the nearest user message at or above here.
+    """
+
+    __slots__ = ("depth", "jump", "message", "parent", "size", "turn")
+
+    def __init__(self, message: Message, parent: "Node | None", size: int) -> None:
+        self.message = message
+        if parent is None:
+            self.parent: Node = self
+            self.jump: Node = self
+            self.depth = 0
+            self.size = 0
+            self.turn: Node | None = None
+            return
+        self.parent = parent
+        self.depth = parent.depth + 1
+        self.size = parent.size + size
+        self.turn = self if message.role == "user" else parent.turn
+        jump = parent.jump
+        far = jump.jump
+        self.jump = far if parent.depth - jump.depth == jump.depth - far.depth else parent
+
+    @property
+    def id(self) -> int:
+        """The message's id; 0 for the root, which is no message."""
+        return self.message.id
+
+    def ancestor(self, depth: int) -> "Node":
+        """The node at `depth` on the path from the root to here. 0 <= depth <= self.depth."""
+        node = self
+        while node.depth > depth:
+            node = node.jump if node.jump.depth >= depth else node.parent
+        return node
+
+    def tail_start(self) -> int:
+        """The index of the first message that a view of this transcript is given, see TAIL_MESSAGES and
+        TAIL_BYTES."""
+        if self.depth <= TAIL_MESSAGES and self.size <= TAIL_BYTES:
+            return 0
+        fewest = self.depth - TAIL_MESSAGES
+
+        def fits(node: Node) -> bool:
+            # May the messages below `node` be sent without it?
+            return node.depth >= fewest and self.size - node.size <= TAIL_BYTES
+
+        node = self.parent
+        while node.depth > 0:
+            if fits(node.jump):
+                node = node.jump
+            elif fits(node.parent):
+                node = node.parent
+            else:
+                break
+        return node.depth
+
+
+class Added(Struct, frozen=True):
+    """A message to add to a tree, below message `parent` (0: the root). `size` is its `content_size`."""
+
+    message: Message
+    parent: int
+    size: int
+
+
+class Tree:
+    """All messages of a session, by id. It only grows."""
+
+    __slots__ = ("nodes",)
+
+    def __init__(self) -> None:
+        self.nodes: dict[int, Node] = {0: Node(Message(id=0, role="", content="", created_at=0.0), None, 0)}
+
+    def __getitem__(self, message_id: int) -> Node:
+        return self.nodes[message_id]
+
+    def add(self, added: Added) -> None:
+        """Puts a message in its place. Its parent is there already."""
+        self.nodes[added.message.id] = Node(added.message, self.nodes[added.parent], added.size)
+
+
+def content_size(message: Message) -> int:
+    """How many bytes the parts of a message that can be long take as JSON."""
+    return len(msgspec.json.encode((message.content, message.extra)))
+
+
+def path(head: Node, start: int = 0, stop: int | None = None) -> list[Message]:
+    """The messages `start` to `stop` (exclusive; default: the head included) of the transcript that ends at
+    `head`."""
+    node = head if stop is None else head.ancestor(stop)
+    messages = []
+    while node.depth > start:
+        messages.append(node.message)
+        node = node.parent
+    messages.reverse()
+    return messages
+
+
+def common(a: Node, b: Node) -> Node:
+    """The last node that the paths to `a` and to `b` share. Logarithmic, like `ancestor`."""
+    if a.depth > b.depth:
+        a = a.ancestor(b.depth)
+    else:
+        b = b.ancestor(a.depth)
+    while a is not b:
+        # Nodes of one depth have jumps of one depth.
+        if a.jump is not b.jump:
+            a, b = a.jump, b.jump
+        else:
+            a, b = a.parent, b.parent
+    return a
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content (DESIGN section 5): a string as it is, the text parts of a list joined with a
+    space."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text")
+        return " ".join(text if isinstance(text, str) else "" for text in texts)
+    return str(content)
+
+
+# Events: committed facts.
+
+
+class Created(Struct, frozen=True, omit_defaults=True):
+    """The session began, with messages 1 to `messages` where it was imported or given some.
+
+    Token counts and the cost are what the session had used before it came here; `extra` holds what an import brought
+    and
+    means nothing here; `pending` a message that was written but never sent.
+    """
+
+    messages: int = 0
+    title: str | None = None
+    model: str | None = None
+    workspace: str | None = None
+    personality: str | None = None
+    created_at: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    estimated_cost: float | None = None
+    pending: str | None = None
+    extra: dict[str, Any] | None = None
+
+
+class Submitted(Struct, frozen=True):
+    """A person's message was added to the transcript."""
+
+    message: int
+
+
+class Replied(Struct, frozen=True):
+    """A reply, whole or cut short (its `finish` says which), was added to the transcript."""
+
+    message: int
+
+
+class HeadMoved(Struct, frozen=True):
+    """The transcript became the path to another message (or stayed, where a retry only asks again)."""
+
+
+Body = Created | Submitted | Replied | HeadMoved
+
+EVENT_TYPES: Final[dict[tuple[str, int], type[Body]]] = {
+    ("created", 1): Created,
+    ("submitted", 1): Submitted,
+    ("replied", 1): Replied,
+    ("head_moved", 1): HeadMoved,
+}
+"""The bodies that a log can hold, by type and version. A body that changes gets a new version here, and the old one
+an upcast."""
+
+EVENT_NAMES: Final = {body: name for name, body in EVENT_TYPES.items()}
+"""The type and version that a new event is written with."""
+
+
+class Cause(Struct, frozen=True):
+    """Why something changed: the client's op_id, the command's name, the connection it came from."""
+
+    op_id: str | None = None
+    command: str | None = None
+    connection: str | None = None
+
+
+class Event(Struct, frozen=True):
+    """A committed (or, until then, staged) fact: `revision` counts from 1 without gaps; `head` is the head after
+    it."""
+
+    revision: int
+    at: float
+    head: int
+    body: Body
+    cause: Cause
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """What a session is at one revision: the fold of its events so far. `head` is the last message's id, 0 for none.
+
+    `transcript_revision` is the last revision that changed the transcript; `last_message` the highest message id
+    given
+    out. `horizon` is the highest `start` that a client's view can have at this revision, whenever it attached and
+    whatever it
+    was sent since: a splice that keeps no more than that must bring the tail itself (see `splice`).
+    """
+
+    revision: int = 0
+    transcript_revision: int = 0
+    head: int = 0
+    last_message: int = 0
+    horizon: int = 0
+    title: str | None = None
+    model: str | None = None
+    workspace: str | None = None
+    personality: str | None = None
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    estimated_cost: float | None = None
+
+
+class Splice(Struct, frozen=True):
+    """How one transcript becomes another: keep the first `keep` messages, append `messages`.
+
+    With a `start`, `messages` begin at that index and replace whatever a client has.
+    """
+
+    keep: int
+    messages: list[Message]
+    start: int | None = None
+
+
+def splice(before: State, after: State, tree: Tree) -> Splice | None:
+    """The step from one transcript to the next one; None where it stays the same. Depends on nothing but the log, so
+    a client that comes back is sent the same as one that stayed."""
+    if before.head == after.head:
+        return None
+    old, new = tree[before.head], tree[after.head]
+    keep = common(old, new).depth
+    start = new.tail_start()
+    if _replaces(before, keep, start):
+        return Splice(keep, path(new, start), start)
+    return Splice(keep, path(new, keep))
+
+
+def _replaces(before: State, keep: int, start: int) -> bool:
+    # More than a tail would have to be sent, or what is left ends at or before the first message that some client
+    # has.
+    return start > keep or 0 < before.horizon >= keep
+
+
+def apply(state: State, event: Event, tree: Tree) -> State:
+    """The state after `event`. `tree` holds (at least) every message up to this event.
+
+    Precondition: `event.revision == state.revision + 1`.
+    """
+    if event.revision != state.revision + 1:
+        raise ValueError(f"revision {event.revision} cannot follow {state.revision}")
+    new = tree[event.head]
+    moved = event.head != state.head
+    start = new.tail_start()
+    if moved and _replaces(state, common(tree[state.head], new).depth, start):
+        horizon = start
+    else:
+        horizon = max(state.horizon, start)
+    last_message = state.last_message
+    input_tokens, output_tokens, cost = state.input_tokens, state.output_tokens, state.estimated_cost
+    match event.body:
+        case Created() as created:
+            return State(
+                revision=event.revision,
+                transcript_revision=event.revision,
+                head=event.head,
+                last_message=created.messages,
+                horizon=start,
+                title=created.title,
+                model=created.model,
+                workspace=created.workspace,
+                personality=created.personality,
+                created_at=event.at if created.created_at is None else created.created_at,
+                updated_at=event.at,
+                input_tokens=created.input_tokens,
+                output_tokens=created.output_tokens,
+                estimated_cost=created.estimated_cost,
+            )
+        case Submitted(message=message):
+            last_message = message
+        case Replied(message=message):
+            last_message = message
+            reply = tree[message].message
+            if reply.usage is not None:
+                input_tokens += reply.usage.input_tokens
+                output_tokens += reply.usage.output_tokens
+            if reply.cost is not None:
+                cost = (cost or 0.0) + reply.cost
+        case HeadMoved():
+            pass
+        case _:
+            assert_never(event.body)
+    return State(
+        revision=event.revision,
+        transcript_revision=event.revision if moved else state.transcript_revision,
+        head=event.head,
+        last_message=last_message,
+        horizon=horizon,
+        title=state.title,
+        model=state.model,
+        workspace=state.workspace,
+        personality=state.personality,
+        created_at=state.created_at,
+        updated_at=event.at,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        estimated_cost=cost,
+    )
+
+
+def fold(events: Iterable[Event], tree: Tree) -> Iterator[tuple[Event, State]]:
+    """Each event with the state after it."""
+    state = State()
+    for event in events:
+        state = apply(state, event, tree)
+        yield event, state
