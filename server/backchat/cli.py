@@ -113,9 +113,9 @@ def _serve(settings: Settings) -> None:
     from uvicorn import Config
 
     from backchat.app import Backchat
-    from backchat.server import BackchatServer, WebSocketProtocol
+    from backchat.server import BackchatServer, WebSocketProtocol, listen
 
-    listening = _listen(settings.host, settings.port)
+    listening = listen(settings.host, settings.port)
     try:
         backchat = Backchat(settings)
     except BackchatError:
@@ -139,16 +139,6 @@ def _serve(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     server.run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket, bound before anything else so that a port in use is one clear line."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SettingError(f"Cannot listen on {host}, port {port}: {reason.lower()}.") from error
 
 
 def _address(host: str, listening: socket.socket) -> str:

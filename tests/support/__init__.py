@@ -1,0 +1,1 @@
+"""What tests are made of: a real server, a real client, values."""

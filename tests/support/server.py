@@ -1,0 +1,82 @@
+"""A real server, in the test's own event loop, so that a test can also reach behind its sockets."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from uvicorn import Config
+
+from backchat.app import Backchat
+from backchat.config import Settings
+from backchat.server import BackchatServer, WebSocketProtocol, listen
+
+SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "samples"
+
+
+class _QuietServer(BackchatServer):
+    """Leaves the signal handlers to the test runner."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+class Running:
+    """A server that accepts connections."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._socket = listen("127.0.0.1", 0)
+        self.port: int = self._socket.getsockname()[1]
+        self.settings = settings
+        self.backchat = Backchat(settings)
+        self._server = _QuietServer(
+            Config(
+                self.backchat.asgi,
+                ws=WebSocketProtocol,
+                ws_max_size=settings.max_frame,
+                ws_per_message_deflate=False,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                timeout_graceful_shutdown=5,
+            ),
+            self.backchat.drain,
+        )
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+
+    @property
+    def http(self) -> str:
+        """The address of the page, without the slash."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def ws(self, session_id: str = "", query: str = "") -> str:
+        """The address of a session's socket; of a new session's without an id."""
+        path = f"/ws/{session_id}" if session_id else "/ws"
+        return f"ws://127.0.0.1:{self.port}{path}{'?' + query if query else ''}"
+
+    async def started(self) -> None:
+        """Returns once connections are accepted."""
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """Stops as on a signal, and returns once the data directory is free again."""
+        self._server.should_exit = True
+        await self._task
+
+
+@contextlib.asynccontextmanager
+async def running(data: Path, **options: Any) -> AsyncIterator[Running]:
+    """A server on `data`, with an echo that does not dawdle unless told to."""
+    server = Running(msgspec.structs.replace(Settings(data=data, echo_delay=0), **options))
+    try:
+        await server.started()
+        yield server
+    finally:
+        await server.stop()

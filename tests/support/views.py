@@ -1,0 +1,45 @@
+"""Views for ops, made without a session."""
+
+from typing import Any
+
+from backchat import ops
+from backchat.ops import LiveRun, Outcome, View
+from backchat.transcript import Cause, Created, Event, Message, State, Tree, apply
+
+AT = 1_800_000_000.0
+
+
+def messages(*contents: Any) -> list[Message]:
+    """Messages that begin with a user's and alternate; a pair `(role, content)` is taken as it is."""
+    made = []
+    for number, content in enumerate(contents, start=1):
+        role, said = content if isinstance(content, tuple) else (("assistant", "user")[number % 2], content)
+        made.append(Message(id=number, role=role, content=said, created_at=AT))
+    return made
+
+
+def advanced(state: State, tree: Tree, outcome: Outcome, at: float = AT) -> tuple[State, list[Event]]:
+    """The state after an outcome, whose messages go into `tree`."""
+    events = []
+    for decided in outcome.events:
+        for added in decided.added:
+            tree.add(added)
+        event = Event(state.revision + 1, at, decided.head, decided.body, Cause())
+        state = apply(state, event, tree)
+        events.append(event)
+    return state, events
+
+
+def view(*contents: Any, run: str | None = None, replies: bool = True, created: Created | None = None) -> View:
+    """A session with these messages; `run` is the text so far of a live run."""
+    tree = Tree()
+    state, _ = advanced(State(), tree, ops.create(created or Created(), messages(*contents)))
+    return View(
+        session_id="s",
+        state=state,
+        tree=tree,
+        run=None if run is None else LiveRun("live", state.head, run),
+        at=AT,
+        fresh_run_id="fresh",
+        replies=replies,
+    )

@@ -1,0 +1,495 @@
+"""One order, applied once, durable before it is told: the promises of DESIGN section 6, as far as they go yet."""
+
+import asyncio
+import json
+import socket
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backchat.store.base import Checkpoint, Commit
+from backchat.store.sqlite import Database
+from tests.support.client import Client, Refused, View, client
+from tests.support.server import Running, running
+
+Write = Callable[[Sequence[Commit], Sequence[tuple[str, Checkpoint]]], list[Exception | None]]
+
+
+def events(data: Path, session_id: str) -> list[tuple[Any, ...]]:
+    """The log of a session as the disk has it: revision, type, command, head, op_id."""
+    db = sqlite3.connect(data / "backchat.db")
+    try:
+        return db.execute(
+            "SELECT revision, type, command, head, op_id FROM event WHERE session_id = ? ORDER BY revision",
+            (session_id,),
+        ).fetchall()
+    finally:
+        db.close()
+
+
+def replace_write(server: Running, make: Callable[[Write], Write]) -> None:
+    """Puts something between the store and its database."""
+    store: Any = server.backchat._store
+    store._writer.write = make(store._writer.write)
+
+
+class Gate:
+    """Holds commits back until it is opened, and says when one waits."""
+
+    def __init__(self, server: Running) -> None:
+        import threading
+
+        self.open = threading.Event()
+        self.waiting = threading.Event()
+        replace_write(server, self._held)
+
+    def _held(self, write: Write) -> Write:
+        def held(
+            commits: Sequence[Commit], checkpoints: Sequence[tuple[str, Checkpoint]] = ()
+        ) -> list[Exception | None]:
+            self.waiting.set()
+            assert self.open.wait(20)
+            return write(commits, checkpoints)
+
+        return held
+
+    async def reached(self) -> None:
+        """Returns once a commit waits."""
+        await asyncio.to_thread(self.waiting.wait, 20)
+
+
+async def seeded(one: Client, turns: int) -> None:
+    """Says something `turns` times and waits for each echo."""
+    for number in range(1, turns + 1):
+        await one.say(f"question {number}")
+
+
+# One order, applied once.
+
+
+async def test_fifty_clients_undoing_at_once_take_off_fifty_different_turns(server: Running) -> None:
+    async with client(server.ws()) as first:
+        session_id = first.session_id
+        await seeded(first, 60)
+        async with asyncio.TaskGroup() as group:
+            replies = [group.create_task(_one_undo(server, session_id)) for _ in range(50)]
+        results = [task.result() for task in replies]
+        assert all(result["data"]["removed_count"] == 2 for result in results)
+        assert sorted(result["data"]["removed_preview"] for result in results) == sorted(
+            f"question {number}" for number in range(11, 61)
+        )
+        await first.at(max(result["revision"] for result in results))
+        assert len(first.view.messages) == 20
+    log = events(server.settings.data, session_id)
+    assert [revision for revision, *_ in log] == list(range(1, len(log) + 1))
+
+
+async def _one_undo(server: Running, session_id: str) -> dict[str, Any]:
+    async with client(server.ws(session_id)) as one:
+        return await one.submit("/undo")
+
+
+async def test_undo_and_retry_from_fifty_clients_at_once_never_tear_the_transcript(tmp_path: Path) -> None:
+    # Slow enough an echo that retries find live runs.
+    async with running(tmp_path, echo_delay=0.002) as server, client(server.ws()) as first:
+        session_id = first.session_id
+        await seeded(first, 30)
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(_undo_or_retry(server, session_id, number))
+        await first.until(lambda: first.view.run is None)
+        status = await first.submit("/status")
+        await first.at(status["revision"])
+        roles = [message["role"] for message in first.view.messages]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
+        for question, answer in zip(first.view.messages[::2], first.view.messages[1::2], strict=True):
+            assert answer["content"] == question["content"] or answer["finish"] == "stopped"
+        async with client(server.ws(session_id)) as fresh:
+            assert fresh.view.facts() == first.view.facts()
+    log = events(tmp_path, session_id)
+    assert [revision for revision, *_ in log] == list(range(1, len(log) + 1))
+
+
+async def _undo_or_retry(server: Running, session_id: str, number: int) -> None:
+    async with client(server.ws(session_id)) as one:
+        await _tolerant(one, "/undo" if number % 2 else "/retry")
+
+
+async def test_every_client_sees_the_same_events_in_the_same_order(server: Running) -> None:
+    async with client(server.ws()) as one, client(server.ws(one.session_id)) as two:
+        async with asyncio.TaskGroup() as group:
+            for each in (one, two):
+                for line in ("a", "/undo", "b", "/retry", "/undo 2"):
+                    group.create_task(_tolerant(each, line))
+        await one.until(lambda: one.view.run is None)
+        last = (await one.submit("/status"))["revision"]
+        await one.at(last)
+        await two.at(last)
+        await two.until(lambda: two.view.run is None)
+        shown = [[frame for frame in each.seen[1:] if "method" in frame] for each in (one, two)]
+        assert shown[0] == shown[1]
+        assert one.view.facts() == two.view.facts()
+
+
+async def _tolerant(one: Client, line: str) -> None:
+    """Submits; that somebody else was quicker is no failure."""
+    try:
+        await one.submit(line)
+    except Refused as refused:
+        if refused.code not in ("run_active", "nothing_to_undo", "nothing_to_retry"):
+            raise
+
+
+async def test_a_retransmission_gets_the_stored_reply_and_nothing_happens_again(server: Running) -> None:
+    async with client(server.ws()) as one:
+        await seeded(one, 3)
+        first = await one.submit("/undo", op_id="a")
+        again = await one.submit("/undo", op_id="a")
+        assert again == {**first, "replayed": True}
+        assert len(one.view.messages) == 4
+        said = await one.say("more", op_id="b")
+        assert await one.submit("more", op_id="b") == {**said, "replayed": True}
+        assert one.view.texts[-2:] == ["more", "more"]
+        session_id = one.session_id
+    assert [op_id for *_, op_id in events(server.settings.data, session_id) if op_id] == ["a", "b"]
+
+
+async def test_a_retransmission_is_answered_from_the_log_after_a_restart(tmp_path: Path) -> None:
+    async with running(tmp_path) as server, client(server.ws()) as one:
+        await seeded(one, 2)
+        session_id, first = one.session_id, await one.submit("/undo", op_id="a")
+    async with running(tmp_path) as server, client(server.ws(session_id)) as one:
+        assert await one.submit("/undo", op_id="a") == {**first, "replayed": True}
+        assert len(one.view.messages) == 2
+        with pytest.raises(Refused, match="op_id"):
+            await one.submit("/retry", op_id="a")
+
+
+async def test_a_retransmission_while_the_first_is_on_its_way_waits_for_it(server: Running) -> None:
+    async with client(server.ws()) as one, client(server.ws(one.session_id)) as two:
+        await seeded(one, 3)
+        gate = Gate(server)
+        first = await one.send("submit", text="/undo", op_id="a")
+        await gate.reached()
+        second = await two.send("submit", text="/undo", op_id="a")
+        third = await two.send("submit", text="/status")
+        gate.open.set()
+        result = await one.reply(first)
+        assert await two.reply(second) == {**result, "replayed": True}
+        assert (await two.reply(third))["data"]["message_count"] == 4
+
+
+async def test_an_op_id_with_another_text_or_content_is_refused(server: Running) -> None:
+    async with client(server.ws()) as one:
+        await one.say("hello", op_id="a")
+        for params in ({"text": "other"}, {"content": [{"type": "text", "text": "hello"}]}):
+            with pytest.raises(Refused) as caught:
+                await one.request("submit", op_id="a", **params)
+            assert caught.value.code == "op_id_reused"
+
+
+async def test_an_error_is_not_stored_under_its_op_id(server: Running) -> None:
+    async with client(server.ws()) as one:
+        with pytest.raises(Refused) as caught:
+            await one.submit("/undo", op_id="a")
+        assert caught.value.code == "nothing_to_undo"
+        await one.say("hello")
+        assert (await one.submit("/undo", op_id="a"))["data"]["removed_count"] == 2
+
+
+async def test_a_command_meant_for_another_transcript_changes_nothing(server: Running) -> None:
+    async with client(server.ws()) as one:
+        await seeded(one, 2)
+        seen = one.view.revision
+        await one.submit("/undo", if_revision=seen)
+        with pytest.raises(Refused) as caught:
+            await one.submit("/undo", if_revision=seen)
+        assert caught.value.code == "stale_revision"
+        assert caught.value.error["data"]["revision"] == one.view.revision
+        assert len(one.view.messages) == 2
+
+
+async def test_an_op_id_is_looked_up_before_if_revision(server: Running) -> None:
+    async with client(server.ws()) as one:
+        await seeded(one, 2)
+        seen = one.view.revision
+        first = await one.submit("/undo", op_id="a", if_revision=seen)
+        assert await one.submit("/undo", op_id="a", if_revision=seen) == {**first, "replayed": True}
+
+
+# Durable before it is told.
+
+
+async def test_nothing_is_shown_or_answered_before_it_is_durable(server: Running) -> None:
+    async with client(server.ws()) as one, client(server.ws(one.session_id)) as two:
+        await seeded(one, 2)
+        gate = Gate(server)
+        undo = await one.send("submit", text="/undo")
+        await gate.reached()
+        status = await one.send("submit", text="/status")
+        async with client(server.ws(one.session_id)) as late:
+            assert len(late.view.messages) == 4, "attached shows the published state"
+            assert len(one.view.messages) == len(two.view.messages) == 4
+            assert not [frame for frame in one.seen if frame.get("id") in (undo, status)]
+            gate.open.set()
+            revision = (await one.reply(undo))["revision"]
+            answered = await one.reply(status)
+            assert (answered["revision"], answered["data"]["message_count"]) == (revision, 2)
+            await late.at(revision)
+            assert late.view.facts() == one.view.facts()
+
+
+async def test_a_client_that_vanishes_in_mid_command_cancels_nothing(server: Running) -> None:
+    async with client(server.ws()) as watcher:
+        await seeded(watcher, 2)
+        gate = Gate(server)
+        async with client(server.ws(watcher.session_id)) as one:
+            await one.send("submit", text="/undo", op_id="a")
+            await gate.reached()
+            one.socket.transport.abort()
+        gate.open.set()
+        await watcher.until(lambda: len(watcher.view.messages) == 2)
+        assert (await watcher.submit("/undo", op_id="a"))["replayed"] is True
+
+
+async def test_a_restart_finds_everything(tmp_path: Path) -> None:
+    async with running(tmp_path) as server, client(server.ws()) as one:
+        await seeded(one, 3)
+        await one.submit("/undo")
+        await one.say("héllo 👩‍👩‍👧‍👦\n\n  indented")
+        session_id, facts = one.session_id, one.view.facts()
+    async with running(tmp_path) as server, client(server.ws(session_id)) as one:
+        assert one.view.facts() == facts
+
+
+async def test_a_run_that_died_with_its_server_is_kept_as_interrupted(tmp_path: Path) -> None:
+    async with running(tmp_path, backend="none") as server, client(server.ws()) as one:
+        await one.say("a long question")
+        session_id = one.session_id
+    with Database(tmp_path) as database:
+        database.write([], [(session_id, Checkpoint("gone", "half an ans"))])
+    async with running(tmp_path) as server, client(server.ws(session_id)) as one:
+        await one.until(lambda: len(one.view.messages) == 2)
+        assert one.view.messages[1]["content"] == "half an ans"
+        assert one.view.messages[1]["finish"] == "interrupted"
+        await one.until(lambda: one.view.run is None)
+    async with running(tmp_path) as server, client(server.ws(session_id)) as one:
+        assert len(one.view.messages) == 2, "once is enough"
+
+
+# A commit that fails.
+
+
+async def test_a_commit_that_fails_is_answered_and_every_client_starts_over_from_the_truth(server: Running) -> None:
+    async with client(server.ws()) as one, client(server.ws(one.session_id)) as two:
+        await seeded(one, 3)
+        db = sqlite3.connect(server.settings.data / "backchat.db")
+        db.execute("CREATE TRIGGER broken BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        requests = [await one.send("submit", text=text) for text in ("/undo", "/undo", "/status")]
+        for request in requests:
+            with pytest.raises(Refused) as caught:
+                await one.reply(request)
+            assert caught.value.code == "storage_failed"
+        for each in (one, two):
+            await each.again(2)
+            assert each.named("attached")[1]["reset"] is True
+            assert len(each.view.messages) == 6
+        db.execute("DROP TRIGGER broken")
+        db.close()
+        assert (await one.submit("/undo"))["data"]["removed_preview"] == "question 3"
+        await two.until(lambda: len(two.view.messages) == 4)
+        assert one.view.facts() == two.view.facts()
+
+
+async def test_a_commit_that_seemed_to_fail_but_happened_is_found_by_its_op_id(server: Running) -> None:
+    def lying(write: Write) -> Write:
+        def lie(commits: Sequence[Commit], checkpoints: Any = ()) -> list[Exception | None]:
+            write(commits, checkpoints)
+            return [sqlite3.OperationalError("disk I/O error")] * len(commits)
+
+        return lie
+
+    async with client(server.ws()) as one:
+        await seeded(one, 3)
+        replace_write(server, lying)
+        known = await one.send("submit", text="/undo", op_id="a")
+        assert (await one.reply(known))["data"]["removed_preview"] == "question 3"
+        unknown = await one.send("submit", text="/undo")
+        with pytest.raises(Refused) as caught:
+            await one.reply(unknown)
+        assert caught.value.code == "storage_failed"
+        await one.again(3)
+        assert len(one.view.messages) == 2, "the view shows what the disk has"
+
+
+async def test_a_live_run_does_not_survive_a_failed_commit_as_a_ghost(tmp_path: Path) -> None:
+    async with running(tmp_path, echo_delay=0.01) as server, client(server.ws()) as one:
+        await one.submit("word " * 2000)
+        await one.until(lambda: one.view.run and one.view.run["text"])
+        db = sqlite3.connect(tmp_path / "backchat.db")
+        db.execute("CREATE TRIGGER broken BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        with pytest.raises(Refused):
+            await one.submit("/stop")
+        await one.again(2)
+        assert one.view.run is None
+        db.execute("DROP TRIGGER broken")
+        db.close()
+        assert (await one.submit("/status"))["data"]["agent_running"] is False
+        await one.submit("/retry")
+        await one.until(lambda: one.view.run and one.view.run["text"])
+        await one.submit("/stop")
+        assert one.view.messages[-1]["finish"] == "stopped"
+
+
+# Resuming.
+
+
+async def test_a_client_that_comes_back_gets_what_it_missed(server: Running) -> None:
+    async with client(server.ws()) as stayed:
+        session_id = stayed.session_id
+        await seeded(stayed, 2)
+        async with client(server.ws(session_id)) as left:
+            view, log = left.view, left.view.log
+        await stayed.submit("/undo")
+        await stayed.say("and then?")
+        async with client(server.ws(session_id, f"after={view.revision}&log={log}"), view) as back:
+            assert "messages" not in back.attached
+            assert [event["method"] for event in back.attached["events"]].count("transcript.spliced") == 3
+            assert back.view.facts() == stayed.view.facts()
+            missed = [frame for frame in stayed.seen if frame.get("method", "run").split(".")[0] != "run"]
+            assert back.attached["events"] == [
+                {"method": frame["method"], "params": frame["params"]} for frame in missed[-6:]
+            ]
+
+
+async def test_a_client_that_missed_nothing_gets_no_events(server: Running) -> None:
+    async with client(server.ws()) as one:
+        await seeded(one, 1)
+        revision = one.view.revision
+        async with client(server.ws(one.session_id, f"after={revision}"), one.view) as back:
+            assert back.attached["events"] == []
+
+
+@pytest.mark.parametrize("query", ["after=3&log=another", "after=999"])
+async def test_a_resume_that_cannot_be_served_is_told_and_gets_a_snapshot(server: Running, query: str) -> None:
+    async with client(server.ws()) as one:
+        await seeded(one, 2)
+        async with client(server.ws(one.session_id, query)) as back:
+            assert back.attached["reset"] is True
+            assert back.view.facts() == one.view.facts()
+
+
+async def test_a_client_too_far_behind_gets_a_snapshot(tmp_path: Path) -> None:
+    async with running(tmp_path, backend="none") as server, client(server.ws()) as one:
+        for number in range(300):
+            await one.submit(f"line {number}")
+        async with client(server.ws(one.session_id, "after=1")) as back:
+            assert back.attached["reset"] is True
+            assert len(back.view.messages) == 200
+            assert back.view.start == 100
+            assert back.view.messages == one.view.messages[-200:]
+
+
+async def test_a_client_that_arrives_in_mid_run_misses_nothing(tmp_path: Path) -> None:
+    said = "one two three four five six seven eight nine ten"
+    async with running(tmp_path, echo_delay=0.02) as server, client(server.ws()) as one:
+        run_id = (await one.submit(said))["run_id"]
+        await one.until(lambda: one.view.run and "three" in one.view.run["text"])
+        async with client(server.ws(one.session_id)) as late:
+            assert late.attached["run"]["text"].startswith("one two")
+            await late.ended(run_id)
+            await one.ended(run_id)
+            assert late.view.facts() == one.view.facts()
+            assert late.view.texts == [said, said]
+
+
+# Older pages.
+
+
+async def test_older_pages_lead_back_to_the_first_message(tmp_path: Path) -> None:
+    async with running(tmp_path, backend="none") as server:
+        async with client(server.ws()) as one:
+            for number in range(450):
+                await one.submit(f"line {number}")
+            session_id = one.session_id
+        async with client(server.ws(session_id)) as one:
+            texts, start = one.view.texts, one.view.start
+            while start:
+                page = await one.request("messages", before=start, limit=77)
+                assert page["start"] == max(0, start - 77)
+                texts = [message["content"] for message in page["messages"]] + texts
+                start = page["start"]
+            assert texts == [f"line {number}" for number in range(450)]
+            assert await one.request("messages", before=0, limit=5) == {"messages": [], "start": 0}
+
+
+async def test_an_undo_past_what_a_view_has_replaces_the_view(tmp_path: Path) -> None:
+    async with running(tmp_path, backend="none") as server:
+        async with client(server.ws()) as one:
+            for number in range(450):
+                await one.submit(f"line {number}")
+            session_id = one.session_id
+        async with client(server.ws(session_id)) as one:
+            result = await one.submit("/undo 230")
+            await one.at(result["revision"])
+            assert one.named("transcript.spliced")[-1]["start"] == 20
+            assert one.view.texts == [f"line {number}" for number in range(20, 220)]
+            async with client(server.ws(session_id)) as fresh:
+                assert fresh.view.facts() == one.view.facts()
+
+
+# Slow and silent clients.
+
+
+async def test_a_client_that_stops_reading_is_dropped_and_costs_the_others_nothing(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, echo_delay=0, outbox_frames=50, outbox_bytes=200_000, send_seconds=0.3) as server,
+        client(server.ws()) as healthy,
+    ):
+        stalled = _stalled(server.port, healthy.session_id)
+        try:
+            text = "long words " * 3000
+            # Until the stalled one is gone: its buffers are the kernel's, and of no certain size.
+            async with asyncio.timeout(60):
+                while len(server.backchat.sessions._around.hub.subscribers(healthy.session_id)) > 1:
+                    await healthy.say(text)
+            await healthy.say("still here?")
+            assert healthy.view.texts[-1] == "still here?"
+        finally:
+            stalled.close()
+
+
+def _stalled(port: int, session_id: str) -> socket.socket:
+    """A client that shakes hands and never reads again."""
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    one.connect(("127.0.0.1", port))
+    one.sendall(
+        f"GET /ws/{session_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    return one
+
+
+async def test_a_client_that_sends_without_waiting_gets_every_reply_in_order(server: Running) -> None:
+    async with client(server.ws()) as one:
+        for number in range(500):
+            await one.socket.send(json.dumps({"id": f"n{number}", "method": "submit", "params": {"text": "/status"}}))
+        await one.until(lambda: len(one.seen) == 501)
+        assert [frame["id"] for frame in one.seen[1:]] == [f"n{number}" for number in range(500)]
+
+
+async def test_a_view_of_an_earlier_connection_survives_a_server_restart(tmp_path: Path) -> None:
+    async with running(tmp_path) as server, client(server.ws()) as one:
+        await seeded(one, 2)
+        session_id, view = one.session_id, one.view
+    async with running(tmp_path) as server:
+        async with client(server.ws(session_id)) as other:
+            await other.submit("/undo")
+        async with client(server.ws(session_id, f"after={view.revision}&log={view.log}"), view) as back:
+            assert "events" in back.attached
+            async with client(server.ws(session_id), View()) as fresh:
+                assert back.view.facts() == fresh.view.facts()

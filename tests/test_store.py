@@ -1,0 +1,187 @@
+"""The store: what was lived through is what is loaded; a failed commit takes its session's later ones with it."""
+
+import asyncio
+import sqlite3
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from backchat.errors import NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
+from backchat.ops import Outcome
+from backchat.store.base import Checkpoint, Commit, OpRecord, SessionInfo
+from backchat.store.sqlite import MIGRATIONS, Database
+from backchat.store.threads import ThreadedStore
+from backchat.transcript import Event, Tree, fold
+from tests.support.histories import Action, History, actions, lived
+from tests.support.views import AT
+
+
+def commit(outcome: Outcome, events: list[Event], session_id: str = "s", op_id: str | None = None) -> Commit:
+    """A commit of one outcome; of a new session if that is what the outcome begins."""
+    first = events[0].revision == 1
+    return Commit(
+        session_id=session_id,
+        events=tuple(events),
+        added=tuple(added for decided in outcome.events for added in decided.added),
+        create=SessionInfo(id=session_id, owner="local", log="l", created_at=AT) if first else None,
+        record=None if op_id is None else OpRecord(op_id=op_id, body_hash=b"h", reply=b"{}"),
+    )
+
+
+def commits(history: History, session_id: str = "s") -> list[Commit]:
+    return [commit(outcome, events, session_id) for outcome, events in history.outcomes]
+
+
+def break_inserts(directory: Path, session_id: str) -> None:
+    """From now on the database refuses this session's events."""
+    with sqlite3.connect(directory / "backchat.db") as db:
+        db.execute(
+            f"CREATE TRIGGER broken BEFORE INSERT ON event WHEN NEW.session_id = '{session_id}'"
+            " BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        )
+    db.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(actions)
+def test_what_is_loaded_folds_to_what_was_lived_through(chosen: list[Action]) -> None:
+    history = lived(chosen, "first", "reply")
+    with tempfile.TemporaryDirectory() as directory, Database(Path(directory)) as database:
+        assert database.write(commits(history)) == [None] * len(history.outcomes)
+        loaded = database.load("s")
+    tree = Tree()
+    for added in loaded.added:
+        tree.add(added)
+    assert [state for _, state in fold(loaded.events, tree)] == history.states[1:]
+    assert {number: node.message for number, node in tree.nodes.items()} == {
+        number: node.message for number, node in history.tree.nodes.items()
+    }
+    assert {n: (node.depth, node.size) for n, node in tree.nodes.items()} == {
+        n: (node.depth, node.size) for n, node in history.tree.nodes.items()
+    }
+
+
+def test_the_list_has_what_the_log_says_without_loading_it(tmp_path: Path) -> None:
+    history = lived([("submit", "x"), ("write", "y"), ("finish", "completed"), ("undo", 1)], "a", "b")
+    with Database(tmp_path) as database:
+        database.write(commits(history))
+        (summary,) = database.sessions("local", None, 10)
+    assert summary.message_count == history.tree[history.state.head].depth
+    assert summary.updated_at == history.state.updated_at
+    assert summary.title == "seed"
+
+
+def test_when_a_commit_fails_later_ones_of_its_session_fail_and_those_of_others_do_not(tmp_path: Path) -> None:
+    ours, other = lived([("submit", "x"), ("stop", None), ("submit", "y")]), lived([("submit", "x")])
+    with Database(tmp_path) as database:
+        assert database.write([commits(ours)[0], commits(other, "other")[0]]) == [None, None]
+        # The second of ours is missing, so the third has a revision that another writer took.
+        taken = commits(ours)[1]
+        assert database.write([taken]) == [None]
+        failed, later, fine = database.write([taken, commits(ours)[2], commits(other, "other")[1]])
+        assert isinstance(failed, sqlite3.IntegrityError)
+        assert later is not None
+        assert fine is None
+        assert [event.revision for event in database.load("s").events] == [1, 2]
+        assert [event.revision for event in database.load("other").events] == [1, 2]
+
+
+def test_an_id_is_never_used_twice_even_after_deletion(tmp_path: Path) -> None:
+    with Database(tmp_path) as database:
+        first = commits(lived([]))[0]
+        database.write([first])
+        assert isinstance(database.write([first])[0], SessionExists)
+        database.write([Commit(session_id="s", deleted_at=AT)])
+        assert isinstance(database.write([first])[0], SessionExists)
+        assert database.sessions("local", None, 10) == []
+        with pytest.raises(SessionDeleted):
+            database.load("s")
+        with pytest.raises(NoSuchSession):
+            database.load("t")
+
+
+def test_an_op_id_is_unique_within_its_session(tmp_path: Path) -> None:
+    history = lived([("submit", "x"), ("stop", None), ("submit", "y")])
+    with Database(tmp_path) as database:
+        database.write(commits(history)[:1])
+        first, second = (commit(*history.outcomes[number], op_id="same") for number in (1, 2))
+        assert database.write([first]) == [None]
+        assert isinstance(database.write([second])[0], sqlite3.IntegrityError)
+        assert database.load("s").ops == {"same": b"h"}
+        assert database.reply("s", "same") == b"{}"
+
+
+def test_an_event_of_an_unknown_type_refuses_the_session_and_changes_nothing(tmp_path: Path) -> None:
+    with Database(tmp_path) as database:
+        database.write(commits(lived([])))
+        with sqlite3.connect(tmp_path / "backchat.db") as db:
+            db.execute("UPDATE event SET type = 'sung', v = 7")
+        db.close()
+        with pytest.raises(SessionUnreadable, match=r"sung, version 7"):
+            database.load("s")
+
+
+def test_a_checkpoint_is_there_until_its_run_ends(tmp_path: Path) -> None:
+    history = lived([("submit", "x"), ("write", "half"), ("finish", "completed")])
+    with Database(tmp_path) as database:
+        database.write(commits(history)[:2], [("s", Checkpoint("r1", "ha"))])
+        database.write([], [("s", Checkpoint("r1", "half"))])
+        assert database.load("s").checkpoint == Checkpoint("r1", "half")
+        last = commits(history)[2]
+        database.write([Commit(session_id="s", events=last.events, added=last.added, ended_run="r1")])
+        assert database.load("s").checkpoint is None
+
+
+def test_the_database_syncs_every_commit(tmp_path: Path) -> None:
+    with Database(tmp_path) as database:
+        assert database._db.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert database._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert database._db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+
+
+def _tell(told: list[int], revision: int, error: Exception | None) -> None:
+    assert error is None
+    told.append(revision)
+
+
+async def test_commits_are_told_of_in_order_and_share_syncs(tmp_path: Path) -> None:
+    store = ThreadedStore(tmp_path)
+    history = lived([("submit", "x"), ("stop", None)] * 20)
+    told: list[int] = []
+    batches: list[int] = []
+    write = store._writer.write
+
+    def counting(batch: list[Commit], checkpoints: list[tuple[str, Checkpoint]]) -> list[Exception | None]:
+        batches.append(len(batch))
+        return write(batch, checkpoints)
+
+    store._writer.write = counting  # type: ignore[assignment, method-assign]
+    for one in commits(history):
+        store.commit(one, partial(_tell, told, one.events[-1].revision))
+    await store.close()
+    assert told == list(range(1, len(history.events) + 1))
+    assert batches == [len(history.outcomes)], "what one round of the loop decides shares one sync"
+
+
+async def test_what_was_enqueued_behind_a_failed_commit_fails_with_it(tmp_path: Path) -> None:
+    store = ThreadedStore(tmp_path)
+    history = lived([("submit", "x"), ("stop", None), ("submit", "y")])
+    first, second, third = commits(history)
+    results: list[Exception | None] = []
+    done = asyncio.Event()
+    store.commit(first, lambda _: done.set())
+    await done.wait()
+    break_inserts(tmp_path, "s")
+    store.commit(second, results.append)
+    # Let the batch leave, so that the third waits behind it.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    store.commit(third, results.append)
+    await store.close()
+    assert None not in results
+    assert len(results) == 2
+    with Database(tmp_path) as database:
+        assert [event.revision for event in database.load("s").events] == [1]

@@ -1,0 +1,143 @@
+"""The tree, the fold, and splices: laws over generated histories."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backchat import transcript
+from backchat.frames import Attached, Notification, SessionUpdated, TranscriptSpliced, notifications, session_fields
+from backchat.transcript import Added, Message, Node, Tree, common, fold, path, splice
+from tests.support.histories import Action, History, actions, lived
+
+
+@pytest.fixture(autouse=True)
+def short_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tail short enough for generated histories to outgrow it."""
+    monkeypatch.setattr(transcript, "TAIL_MESSAGES", 4)
+    monkeypatch.setattr(transcript, "TAIL_BYTES", 60)
+
+
+parents = st.lists(st.integers(0, 10**6), max_size=60)
+
+
+def grown(choices: list[int]) -> Tree:
+    """A tree in which each message hangs below some earlier one."""
+    tree = Tree()
+    for number, choice in enumerate(choices, start=1):
+        # Mostly chains, with branches.
+        parent = number - 1 if choice % 4 else choice % number
+        role = "user" if choice % 3 == 0 else "assistant"
+        tree.add(Added(Message(id=number, role=role, content="", created_at=0.0), parent, choice % 30))
+    return tree
+
+
+def plain_path(node: Node) -> list[Node]:
+    nodes = []
+    while node.depth:
+        nodes.append(node)
+        node = node.parent
+    return nodes[::-1]
+
+
+@given(parents, st.data())
+def test_an_ancestor_found_by_jumps_is_the_one_found_by_steps(choices: list[int], data: st.DataObject) -> None:
+    tree = grown(choices)
+    node = tree[data.draw(st.integers(0, len(choices)))]
+    walked = [tree[0], *plain_path(node)]
+    for depth in range(node.depth + 1):
+        assert node.ancestor(depth) is walked[depth]
+    assert node.turn is next((n for n in reversed(walked) if n.message.role == "user"), None)
+    assert path(node) == [n.message for n in walked[1:]]
+
+
+@given(parents, st.data())
+def test_the_common_ancestor_is_the_last_shared_node(choices: list[int], data: st.DataObject) -> None:
+    tree = grown(choices)
+    a, b = (tree[data.draw(st.integers(0, len(choices)))] for _ in range(2))
+    shared = [x for x, y in zip([tree[0], *plain_path(a)], [tree[0], *plain_path(b)], strict=False) if x is y]
+    assert common(a, b) is shared[-1]
+
+
+@given(parents, st.data())
+def test_a_tail_is_as_long_as_its_bounds_allow_but_never_empty(choices: list[int], data: st.DataObject) -> None:
+    tree = grown(choices)
+    node = tree[data.draw(st.integers(0, len(choices)))]
+    walked = [tree[0], *plain_path(node)]
+    fits = [
+        start
+        for start in range(node.depth)
+        if node.depth - start <= transcript.TAIL_MESSAGES and node.size - walked[start].size <= transcript.TAIL_BYTES
+    ]
+    assert node.tail_start() == min(fits, default=max(0, node.depth - 1))
+
+
+seeds = st.lists(st.text(max_size=5), max_size=12)
+
+
+@given(actions, seeds)
+def test_the_fold_of_the_log_equals_the_state_that_was_lived_through(chosen: list[Action], seed: list[str]) -> None:
+    history = lived(chosen, *seed)
+    assert [state for _, state in fold(history.events, history.tree)] == history.states[1:]
+    assert [event.revision for event in history.events] == list(range(1, len(history.events) + 1))
+
+
+@given(actions, seeds)
+def test_nothing_that_was_written_ever_leaves_the_tree(chosen: list[Action], seed: list[str]) -> None:
+    history = History(*seed)
+    for action in chosen:
+        before = dict(history.tree.nodes)
+        history.do(action)
+        assert before.items() <= history.tree.nodes.items()
+
+
+class OldView:
+    """What a client has that attached at some revision: the messages from `start` on, and the session's fields."""
+
+    def __init__(self, history: History, revision: int) -> None:
+        state = history.states[revision]
+        head = history.tree[state.head]
+        self.start = head.tail_start()
+        self.messages = path(head, self.start)
+        self.session = session_fields("s", state, history.tree, running=False)
+
+    def take(self, notification: Notification) -> None:
+        match notification:
+            case TranscriptSpliced(start=None):
+                kept = notification.keep - self.start
+                assert 0 <= kept <= len(self.messages), "a splice that this view cannot follow"
+                # A view that begins later than the root must not be left without messages to show.
+                assert self.start == 0 or kept > 0
+                self.messages = self.messages[:kept] + notification.messages
+            case TranscriptSpliced(start=int(start)):
+                self.start, self.messages = start, notification.messages
+            case SessionUpdated():
+                self.session |= notification.session
+            case Attached() | _:
+                raise AssertionError("not for an event")
+
+
+@settings(max_examples=300)
+@given(actions, seeds, st.data())
+def test_any_stale_view_plus_what_it_was_sent_equals_a_fresh_one(
+    chosen: list[Action], seed: list[str], data: st.DataObject
+) -> None:
+    history = lived(chosen, *seed)
+    attached_at = data.draw(st.integers(0, len(history.events)))
+    view = OldView(history, attached_at)
+    for event in history.events[attached_at:]:
+        before, after = history.states[event.revision - 1 : event.revision + 1]
+        for notification in notifications(event, before, after, history.tree):
+            view.take(notification)
+    fresh = path(history.tree[history.state.head])
+    assert view.messages == fresh[view.start :]
+    assert view.session == session_fields("s", history.state, history.tree, running=False)
+
+
+@given(actions, seeds)
+def test_no_splice_carries_more_than_a_tail(chosen: list[Action], seed: list[str]) -> None:
+    history = lived(chosen, *seed)
+    for before, after in zip(history.states, history.states[1:], strict=False):
+        sent: Any = splice(before, after, history.tree)
+        assert sent is None or len(sent.messages) <= transcript.TAIL_MESSAGES
