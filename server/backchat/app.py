@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -33,6 +34,7 @@ from backchat.errors import (
     ParseError,
     TooLarge,
     Unauthorized,
+    UnknownMethod,
 )
 from backchat.hub.local import LocalHub
 from backchat.ops import status_fields
@@ -107,7 +109,7 @@ class Backchat:
                 Route("/healthz", _healthz),
             ],
             middleware=[Middleware(AccessMiddleware, access=self._access)],
-            exception_handlers={BackchatError: _error_response},
+            exception_handlers={BackchatError: _error_response, HTTPException: _no_route},
             lifespan=self._lifespan,
         )
 
@@ -279,6 +281,11 @@ def _json(body: Any, status: int = 200) -> Response:
 async def _error_response(_: Request, error: Exception) -> Response:
     assert isinstance(error, BackchatError)
     return _json({"error": frames.error_body(error)}, error.status)
+
+
+async def _no_route(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"error": frames.error_body(UnknownMethod(f"{error.detail}."))}, error.status_code)
 
 
 def _status(session: Session) -> dict[str, Any]:

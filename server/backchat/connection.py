@@ -148,7 +148,8 @@ async def close(websocket: WebSocket, code: int, reason: str, seconds: float) ->
     asyncio.get_running_loop().call_later(seconds, abort, websocket)
     # A control frame takes at most 125 bytes, two of them for the code (RFC 6455, section 5.5).
     short = reason.encode()[:120].decode(errors="ignore")
-    with suppress(TimeoutError):
+    # A peer that is gone already needs no close frame.
+    with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
         async with asyncio.timeout(seconds):
             await websocket.send({"type": "websocket.close", "code": code, "reason": short})
 

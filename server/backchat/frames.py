@@ -237,10 +237,18 @@ class RunDelta(Struct, frozen=True):
     text: str
 
 
+class ErrorBody(Struct, frozen=True):
+    """An error as clients are told of it (JSON-RPC 2.0, section 5.1); `data.code` is its stable name."""
+
+    code: int
+    message: str
+    data: dict[str, Any]
+
+
 class RunEnded(Struct, frozen=True, omit_defaults=True):
     run_id: str
     reason: str
-    error: str | None = None
+    error: ErrorBody | None = None
 
 
 Notification = Attached | TranscriptSpliced | SessionUpdated | RunStarted | RunDelta | RunEnded
@@ -272,16 +280,10 @@ class _Replied(Struct, frozen=True):
     result: Any
 
 
-class _Error(Struct, frozen=True):
-    code: int
-    message: str
-    data: dict[str, Any]
-
-
 class _Failed(Struct, frozen=True):
     jsonrpc: str
     id: RequestId
-    error: _Error
+    error: ErrorBody
 
 
 class Reply(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -322,9 +324,9 @@ def reply(request_id: RequestId, result: Reply | Page | Raw) -> str:
     return _encode(_Replied("2.0", request_id, result)).decode()
 
 
-def error_body(error: BackchatError) -> _Error:
+def error_body(error: BackchatError) -> ErrorBody:
     """An error as clients are told of it, on the socket and over HTTP."""
-    return _Error(error.number, str(error), error.data)
+    return ErrorBody(error.number, str(error), error.data)
 
 
 def error_reply(request_id: RequestId, error: BackchatError) -> str:

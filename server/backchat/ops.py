@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, field
 
-from backchat.errors import NothingToRetry, NothingToUndo, RunActive
+from backchat.errors import BackchatError, NothingToRetry, NothingToUndo, RunActive
 from backchat.transcript import (
     Added,
     Body,
@@ -77,10 +77,10 @@ class StartRun(Struct, frozen=True):
 
 
 class StopRun(Struct, frozen=True):
-    """The live run ends with these events. `reason` is what `run.ended` says."""
+    """The live run ends with these events. `reason` and `error` are what `run.ended` says."""
 
     reason: str
-    error: str | None = None
+    error: BackchatError | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -162,7 +162,7 @@ def submit(view: View, content: Any) -> Outcome:
     return Outcome(data=data, events=(Decided(Submitted(message.id), message.id, (added,)),), start=start)
 
 
-def finish(view: View, reason: str, error: str | None, usage: Usage | None = None) -> Outcome:
+def finish(view: View, reason: str, error: BackchatError | None = None, usage: Usage | None = None) -> Outcome:
     """The live run has ended by itself, or must: its text becomes a message. Precondition: there is a live run."""
     assert view.run is not None
     added = _reply(view, view.run, reason, usage)

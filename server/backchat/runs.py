@@ -31,7 +31,8 @@ class Runs:
         task.add_done_callback(self._tasks.discard)
 
     async def _generate(self, session: Session, run: Run) -> None:
-        reason, error = "completed", None
+        reason: str = "completed"
+        error: BackendFailed | None = None
         saved = time.monotonic()
         try:
             async with aclosing(self._backend.reply(session.transcript(run))) as pieces:  # type: ignore[type-var]
@@ -41,11 +42,12 @@ class Runs:
                         session.checkpoint(run)
                         saved = time.monotonic()
         except BackendFailed as failure:
-            reason, error = "failed", str(failure)
+            reason, error = "failed", failure
         except Exception:  # noqa: BLE001
             # A defect in a backend must end its run, or the session would wait for ever.
             _log.exception("the backend failed")
-            reason, error = "failed", "The backend failed in a way that nobody expected. The server's log says more."
+            reason = "failed"
+            error = BackendFailed("The backend failed in a way that nobody expected. The server's log says more.")
         # Detached by now, perhaps: then this does nothing.
         await session.finish(run, reason, error)
 

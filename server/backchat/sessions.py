@@ -232,7 +232,7 @@ class Session:
         async with self._lock:
             await self._ensure()
             view = self._view()
-            outcome = ops.finish(view, "stopped", None) if self._run else Outcome()
+            outcome = ops.finish(view, "stopped") if self._run else Outcome()
             done = self._durable(view, outcome, deletes=True)
             self._deleted = True
         await done
@@ -251,7 +251,7 @@ class Session:
         if run.live and run.length:
             self._around.store.checkpoint(self.id, Checkpoint(run.run_id, run.text))
 
-    async def finish(self, run: Run, reason: str, error: str | None = None) -> None:
+    async def finish(self, run: Run, reason: str, error: BackchatError | None = None) -> None:
         """A run has ended by itself. Does nothing if it was stopped before."""
         async with self._lock:
             if self._loaded and run is self._run:
@@ -264,7 +264,7 @@ class Session:
             if self._run is None or not self._loaded:
                 return
             view = self._view()
-            done = self._durable(view, ops.finish(view, "interrupted", "The server was stopped."))
+            done = self._durable(view, ops.finish(view, "interrupted"))
         await done
 
     def transcript(self, run: Run) -> list[Message]:
@@ -450,7 +450,8 @@ class Session:
 
     def _publish_end(self, run: Run, stop: StopRun) -> None:
         self._shown_run = None
-        self._around.hub.publish(self.id, frames.notification(RunEnded(run.run_id, stop.reason, stop.error)))
+        error = None if stop.error is None else frames.error_body(stop.error)
+        self._around.hub.publish(self.id, frames.notification(RunEnded(run.run_id, stop.reason, error)))
 
     def _close_all(self, error: BackchatError) -> None:
         for subscriber in list(self._around.hub.subscribers(self.id).values()):
@@ -542,7 +543,7 @@ class Session:
             # The process that generated this reply is gone; what it had written is kept before anything else happens.
             self._run = self._shown_run = Run(loaded.checkpoint.run_id, state.head, loaded.checkpoint.text)
             view = self._view()
-            self._stage(view, ops.finish(view, "interrupted", None))
+            self._stage(view, ops.finish(view, "interrupted"))
 
     async def _answer_lost(self, pending: _Pending) -> None:
         result: Reply | BackchatError = StorageFailed()

@@ -1,0 +1,312 @@
+// The only wiring: children say what happened, here it is decided what follows.
+import * as api from "./api.js";
+import "./composer.js";
+import "./notices.js";
+import { plural, titleOf } from "./session-list.js";
+import "./sign-in.js";
+import { SessionSocket } from "./socket.js";
+import { apply, emptyView, prepend } from "./transcript.js";
+import "./transcript-view.js";
+
+const find = (selector) => document.querySelector(selector);
+const [list, transcript, composer, notices, signIn] =
+  ["session-list", "transcript-view", "message-composer", "notice-board", "sign-in"].map(find);
+const connection = find("#connection");
+
+const CONNECTION = { connecting: "Connecting…", open: "Connected", reconnecting: "Reconnecting…", closed: "Not connected" };
+const BACKEND = {
+  echo: "No model is connected: replies only repeat what you say.",
+  none: "No model is connected: messages are kept, and nothing replies.",
+};
+const GONE = {
+  4400: "The server does not understand this page. Reload it.",
+  4404: "There is no session at this address.",
+  4410: "This session was deleted.",
+};
+const COMMAND = /^\s*\/([a-z][a-z0-9_-]*)(?=\s|$)/i;
+
+const otherTabs = new BroadcastChannel("backchat.sessions"); // one was made or deleted
+let current = nothingOpen();
+let sessions = []; // the list, newest first
+let pages = 1; // how much of it is wanted
+let more = false; // whether there is still more
+let creating = null;
+
+function nothingOpen() {
+  return { id: null, view: emptyView(), socket: null, gone: null, loading: false };
+}
+
+// A refused request waits for the sign-in and is made again.
+async function ask(request) {
+  for (;;) {
+    try {
+      return await request();
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      await signIn.ask();
+    }
+  }
+}
+
+// --- which session is open
+
+function route() {
+  open(/^\/s\/([^/]+)$/.exec(location.pathname)?.[1] ?? null); // whether there is such a session, the server knows
+  refresh().then(() => {
+    if (current.id !== null || location.pathname !== "/" || composer.text.trim() || creating || !sessions.length) return;
+    history.replaceState(null, "", `/s/${sessions[0].session_id}`);
+    open(sessions[0].session_id);
+  });
+}
+
+function go(id) {
+  if (id !== current.id) history.pushState(null, "", `/s/${id}`);
+  if (id !== current.id || current.gone) open(id);
+  closeMenu();
+}
+
+function open(id, { carryDraft = false } = {}) {
+  current.socket?.close();
+  current = { ...nothingOpen(), id };
+  notices.clear();
+  transcript.reset();
+  composer.open(id, carryDraft);
+  if (matchMedia("(hover: hover)").matches) composer.focus(); // on a phone it would bring up the keyboard
+  if (id === null) draw();
+  else attach(current);
+  drawConnection();
+  drawFrame();
+}
+
+function attach(here) {
+  here.socket = new SessionSocket(here.id, () => here.view);
+  const on = (type, react) => here.socket.addEventListener(type, ({ detail }) => react(here, detail));
+  on("notification", notified);
+  on("state", connectionChanged);
+  on("settled", settled);
+  on("pending", drawPending);
+  drawPending(here);
+}
+
+// --- what the server says
+
+function notified(here, { method, params }) {
+  try {
+    here.view = apply(here.view, method, params);
+  } catch {
+    return here.socket.restart();
+  }
+  if (method === "attached") {
+    composer.commands = params.commands;
+    drawBackend(params.backend);
+  }
+  if (method === "run.ended" && params.reason === "failed") notices.error(params.error?.message ?? "The reply failed.");
+  draw();
+  if (method !== "run.delta") drawFrame();
+}
+
+function connectionChanged(here, { state, code }) {
+  drawConnection();
+  drawPending(here);
+  if (state === "open") refresh();
+  if (state !== "closed") return;
+  if (code === 4401) {
+    signIn.ask().then(() => current === here && open(here.id));
+    return;
+  }
+  here.gone = GONE[code] ?? "The server closed this session.";
+  const unsent = here.socket.abandon().filter(({ typed }) => typed);
+  if (unsent.length) composer.giveBack(unsent.map(({ text }) => text).join("\n"));
+  here.view = { ...here.view, run: null };
+  draw();
+  notices.error(here.gone);
+  refresh();
+}
+
+function settled(here, { submit, result, error }) {
+  if (error) return refused(submit, error);
+  if (result.notice) notices.notice(result.notice);
+  if (result.prefill && !composer.text) {
+    // A message may look like a command; sent again, it must stay a message.
+    composer.text = COMMAND.test(result.prefill) ? `/${result.prefill}` : result.prefill;
+    composer.focus();
+  }
+}
+
+function refused({ text, typed }, { message, data }) {
+  if (typed) composer.giveBack(text);
+  const said = {
+    stale_revision: "Not done: this session has changed since, in another tab or by a line still on its way. Your line is back below.",
+    run_active: "A reply is still being written. Send this when it is done, or stop it first.",
+  }[data?.code];
+  const names = Array.isArray(data?.nearest) ? data.nearest.map((name) => name.replace(/^\//, "")) : [];
+  notices.error(said ?? message, names);
+}
+
+// --- what the person does
+
+async function submitLine(text) {
+  notices.clear();
+  try {
+    if (current.gone) throw new Error(current.gone);
+    if (current.id === null) await create({ carryDraft: true });
+  } catch (error) {
+    composer.giveBack(text);
+    return notices.error(error.message);
+  }
+  // Taking something back means what one saw when typing it; a message is welcome in any case.
+  const name = COMMAND.exec(text)?.[1].toLowerCase();
+  const rewrites = composer.commands.some((command) => command.name === name && command.changes_transcript);
+  current.socket.submit(text, rewrites ? { ifRevision: current.view.revision } : {});
+  transcript.toEnd();
+}
+
+// Not kept for later like a typed line: by then another reply may be running.
+function stop() {
+  if (current.socket.state === "open") current.socket.submit("/stop", { typed: false });
+  else notices.error("Not connected: the reply cannot be stopped now.");
+}
+
+// A second line may be submitted while the session for the first is being made.
+function create(options) {
+  creating ??= ask(api.createSession).then((session) => {
+    sessions = [session, ...sessions];
+    otherTabs.postMessage(null);
+    history.pushState(null, "", `/s/${session.session_id}`);
+    open(session.session_id, options);
+    closeMenu();
+  }).finally(() => { creating = null; });
+  return creating;
+}
+
+async function remove(doomed) {
+  try {
+    await ask(() => api.deleteSession(doomed));
+  } catch (error) {
+    if (error.status !== 404 && error.status !== 410) return notices.error(error.message);
+  }
+  otherTabs.postMessage(null);
+  sessions = sessions.filter((session) => session.session_id !== doomed);
+  if (current.id !== doomed) return drawFrame();
+  history.replaceState(null, "", "/");
+  route();
+}
+
+async function earlier() {
+  const here = current;
+  if (here.loading || here.view.start === 0) return;
+  here.loading = true;
+  try {
+    here.view = prepend(here.view, await here.socket.request("messages", { before: here.view.start, limit: 200 }));
+    if (here === current) draw();
+  } catch (error) {
+    if (here === current) notices.error(error.message);
+  }
+  here.loading = false;
+}
+
+// --- the list
+
+async function refresh() {
+  try {
+    const fetched = [];
+    let after = null;
+    for (let page = 0; page < pages && (page === 0 || after); page++) {
+      const answer = await ask(() => api.listSessions(after));
+      fetched.push(...answer.sessions);
+      after = answer.next;
+    }
+    [sessions, more] = [fetched, after !== null];
+    drawFrame();
+  } catch (error) {
+    if (current.id === null) notices.error(error.message); // with a session open, the connection state says it already
+  }
+}
+
+// --- drawing
+
+function draw() {
+  transcript.draw(current.view);
+  if (current.gone && !current.view.messages.length) transcript.say("Nothing to show", "Open another session, or start a new one.");
+  composer.running = current.view.run !== null;
+}
+
+// Everything around the transcript.
+function drawFrame() {
+  const { id, view } = current;
+  const count = view.start + view.messages.length;
+  const known = new Map(sessions.map((session) => [session.session_id, session]));
+  // The open one is listed even where it is older than what was fetched, and as this tab sees it.
+  if (view.log && !current.gone) known.set(id, { ...known.get(id), ...view.session, message_count: count, agent_running: view.run !== null });
+  list.draw({ sessions: [...known.values()], current: id, more });
+  const session = view.log ? view.session : known.get(id);
+  const title = id === null ? "New session" : session ? titleOf(session) : "Backchat";
+  find("#title").textContent = title;
+  find("#subtitle").textContent = session ? [session.model, plural(view.log ? count : session.message_count, "message")].filter(Boolean).join(" · ") : "";
+  document.title = title === "Backchat" ? title : `${title} – Backchat`;
+}
+
+function drawConnection() {
+  const state = current.socket?.state ?? "closed";
+  connection.hidden = current.id === null;
+  connection.dataset.connection = state;
+  connection.textContent = CONNECTION[state];
+}
+
+function drawPending(here) {
+  transcript.drawPending(here.socket.pending.filter(({ typed }) => typed), here.socket.state === "open");
+}
+
+function drawBackend(backend) {
+  find("#backend").textContent = BACKEND[backend] ?? "";
+}
+
+// --- the session list on a narrow screen
+
+function openMenu() {
+  showMenu(true);
+  find("#close-menu").focus();
+}
+
+function closeMenu() {
+  if (!document.body.classList.contains("menu-open")) return;
+  showMenu(false);
+  find("#open-menu").focus();
+}
+
+function showMenu(shown) {
+  document.body.classList.toggle("menu-open", shown);
+  find("#scrim").hidden = !shown;
+  find("main").inert = shown;
+  find("#open-menu").setAttribute("aria-expanded", String(shown));
+}
+
+// --- wires
+
+const on = (target, type, react) => target.addEventListener(type, (event) => react(event.detail));
+on(composer, "submit-line", ({ text }) => submitLine(text));
+on(composer, "stop", stop);
+on(notices, "choose", ({ name }) => {
+  composer.text = composer.text.replace(/^\s*\/\S*/, `/${name}`);
+  composer.focus();
+});
+on(notices, "dismiss", () => composer.focus());
+on(transcript, "earlier", earlier);
+on(list, "new-session", () => create().catch((error) => notices.error(error.message)));
+on(list, "open-session", ({ id }) => go(id));
+on(list, "delete-session", ({ id }) => remove(id));
+on(list, "more-sessions", () => { pages++; refresh(); });
+on(find("#open-menu"), "click", openMenu);
+on(find("#close-menu"), "click", closeMenu);
+on(find("#scrim"), "click", closeMenu);
+addEventListener("keydown", ({ key }) => key === "Escape" && closeMenu());
+addEventListener("popstate", route);
+otherTabs.onmessage = refresh;
+document.addEventListener("visibilitychange", () => !document.hidden && refresh());
+
+route();
+// Needed before a session is open; `attached` says the same again.
+ask(api.getCommands).then(({ commands, backend }) => {
+  composer.commands = commands;
+  drawBackend(backend);
+}).catch(() => {});

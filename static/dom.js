@@ -1,0 +1,14 @@
+// The only way this page makes elements: strings always become text nodes, so nothing a person or a model wrote is parsed as HTML.
+
+export function h(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+// Children say what happened; app.js decides what follows from it.
+export const tell = (node, type, detail) => node.dispatchEvent(new CustomEvent(type, { detail, bubbles: true }));

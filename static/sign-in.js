@@ -1,0 +1,42 @@
+// Asks for the access token where the server has one. Resolves once the server took it.
+import { login } from "./api.js";
+import { h } from "./dom.js";
+
+class SignIn extends HTMLElement {
+  #asked = null;
+
+  connectedCallback() {
+    if (this.dialog) return;
+    this.field = h("input", { id: "token", type: "password", autocomplete: "current-password", required: true });
+    this.problem = h("p", { role: "alert" });
+    this.dialog = h("dialog", { "aria-labelledby": "sign-in-title", oncancel: (event) => event.preventDefault() },
+      h("form", { onsubmit: (event) => { event.preventDefault(); this.#try(); } },
+        h("h2", { id: "sign-in-title" }, "Sign in"),
+        h("p", { class: "aside" }, "This server asks for its access token. Whoever started it has it."),
+        h("label", { for: "token" }, "Access token"), this.field, this.problem,
+        h("div", { class: "actions" }, h("button", { type: "submit", class: "primary" }, "Sign in"))));
+    this.append(this.dialog);
+  }
+
+  // Several requests may be refused at once; they all wait for the same answer.
+  ask() {
+    this.#asked ??= new Promise((resolve) => { this.done = resolve; });
+    if (!this.dialog.open) this.dialog.showModal();
+    return this.#asked;
+  }
+
+  async #try() {
+    try {
+      await login(this.field.value);
+    } catch (error) {
+      this.problem.textContent = error.status === 401 ? "That is not the token." : error.message;
+      return this.field.select();
+    }
+    this.field.value = this.problem.textContent = "";
+    this.dialog.close();
+    this.#asked = null;
+    this.done();
+  }
+}
+
+customElements.define("sign-in", SignIn);

@@ -1,0 +1,128 @@
+// The transcript: articles kept by message id, so that only what changed is touched, and a scroll position that follows the
+// end only while the reader is there. Tells "earlier" when an older page is wanted.
+import { h, tell } from "./dom.js";
+import { messageArticle, runArticle } from "./message.js";
+import { liveRun } from "./transcript.js";
+
+class TranscriptView extends HTMLElement {
+  #articles = new Map();
+  #messages = null; // what is drawn; null: nothing yet
+  #run = null;
+  #following = true;
+  #top = 0; // where the last scrolling led
+  #more = false;
+
+  connectedCallback() {
+    if (this.log) return;
+    this.earlier = h("button", { type: "button", class: "quiet earlier", hidden: true, onclick: () => tell(this, "earlier") }, "Show earlier messages");
+    this.empty = h("div", { class: "empty", hidden: true });
+    this.list = h("div", { class: "messages" });
+    this.waiting = h("ul", { class: "pending", "aria-label": "Not sent yet" });
+    this.column = h("div", { class: "column" }, this.earlier, this.empty, this.list, this.waiting);
+    this.log = h("div", { role: "log", "aria-label": "Transcript", tabindex: "0", onscroll: () => this.#scrolled() }, this.column);
+    this.latest = h("button", { type: "button", class: "latest", hidden: true, onclick: () => this.toEnd() }, "Jump to latest");
+    this.append(this.log, this.latest);
+    // Opening a fold is reading, not asking for the end.
+    this.log.addEventListener("click", ({ target }) => { if (target.closest("summary")) this.#following = false; });
+    const observer = new ResizeObserver(() => this.#settle());
+    observer.observe(this.log);
+    observer.observe(this.column);
+  }
+
+  reset() {
+    this.#articles.clear();
+    this.#messages = this.#run = null;
+    this.#more = false;
+    this.list.replaceChildren();
+    this.waiting.replaceChildren();
+    this.earlier.hidden = this.empty.hidden = true;
+    this.#following = true;
+    this.#top = 0;
+  }
+
+  toEnd() {
+    this.#following = true;
+    this.#settle();
+  }
+
+  draw(view) {
+    if (view.messages !== this.#messages) {
+      // What was there before one arrived is not news: read nothing aloud for it.
+      const quiet = this.#messages === null || (this.#messages.length > 0 && view.messages[0] !== this.#messages[0]);
+      this.log.setAttribute("aria-live", quiet ? "off" : "polite");
+      this.#drawMessages(view);
+    }
+    this.#drawRun(liveRun(view));
+    this.say(view.messages.length || view.run ? null : "Nothing here yet", "Write a message, or type / for commands. Whatever you say here can be taken back.");
+  }
+
+  // A few words in place of messages.
+  say(title, text) {
+    this.empty.hidden = title === null;
+    if (title !== null) this.empty.replaceChildren(h("p", { class: "big" }, title), h("p", {}, text));
+  }
+
+  drawPending(pending, connected) {
+    this.waiting.hidden = pending.length === 0;
+    this.waiting.classList.toggle("connected", connected);
+    this.waiting.replaceChildren(...pending.map(({ text }) => h("li", {},
+      h("div", { class: "text", dir: "auto" }, text), h("p", { class: "mark" }, connected ? "Sending…" : "Not sent yet"))));
+  }
+
+  #drawMessages({ messages, start }) {
+    const anchor = this.#following ? null : this.list.firstElementChild;
+    const before = anchor?.getBoundingClientRect().top;
+    this.#more = start > 0;
+    if (!this.#more && document.activeElement === this.earlier) this.log.focus();
+    this.earlier.hidden = !this.#more;
+    const wanted = new Set(messages.map(({ id }) => id));
+    for (const [id, article] of this.#articles) {
+      if (wanted.has(id)) continue;
+      article.remove();
+      this.#articles.delete(id);
+    }
+    let next = this.list.firstElementChild;
+    for (const message of messages) {
+      let article = this.#articles.get(message.id);
+      if (!article) this.#articles.set(message.id, (article = messageArticle(message)));
+      if (article === next) next = next.nextElementSibling;
+      else this.list.insertBefore(article, next);
+    }
+    this.#messages = messages;
+    if (anchor?.isConnected) this.log.scrollTop += anchor.getBoundingClientRect().top - before;
+  }
+
+  #drawRun(run) {
+    if (this.#run && this.#run.dataset.run !== String(run?.run_id)) {
+      this.#run.remove();
+      this.#run = null;
+    }
+    if (!run) return;
+    if (!this.#run) this.list.append((this.#run = runArticle(run)));
+    else this.#run.grow(run.text);
+  }
+
+  #atEnd() {
+    const { scrollTop, scrollHeight, clientHeight } = this.log;
+    return scrollHeight - scrollTop - clientHeight < 32;
+  }
+
+  #scrolled() {
+    const { scrollTop } = this.log;
+    // Not at the end alone says nothing: the content may have grown since. Going up is what a reader does.
+    if (this.#atEnd()) this.#following = true;
+    else if (scrollTop < this.#top) this.#following = false;
+    this.#top = scrollTop;
+    this.latest.hidden = this.#following;
+    if (scrollTop < 60 && this.#more) tell(this, "earlier");
+  }
+
+  // After every change of size, of the content or of the window.
+  #settle() {
+    if (this.#following) this.log.scrollTop = this.log.scrollHeight;
+    else this.#following = this.#atEnd();
+    this.latest.hidden = this.#atEnd();
+  }
+}
+
+customElements.define("transcript-view", TranscriptView);
