@@ -12,7 +12,7 @@ import pytest
 
 from backchat.store.base import Checkpoint, Commit
 from backchat.store.sqlite import Database
-from tests.support.client import Client, Refused, View, client
+from tests.support.client import Client, Refused, View, client, eventually
 from tests.support.server import Running, running
 
 Write = Callable[[Sequence[Commit], Sequence[tuple[str, Checkpoint]]], list[Exception | None]]
@@ -176,6 +176,9 @@ async def test_a_retransmission_while_the_first_is_on_its_way_waits_for_it(serve
         await gate.reached()
         second = await two.send("submit", text="/undo", op_id="a")
         third = await two.send("submit", text="/status")
+        session = server.backchat.sessions._live[one.session_id]
+        # The second has joined the first, and the read waits behind both.
+        await eventually(lambda: [len(pending.answers) for pending in session._pending] == [2, 1])
         gate.open.set()
         result = await one.reply(first)
         assert await two.reply(second) == {**result, "replayed": True}

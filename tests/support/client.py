@@ -15,6 +15,13 @@ PATIENCE = 20.0
 Json = dict[str, Any]
 
 
+async def eventually(condition: Callable[[], Any]) -> None:
+    """Waits for something that no frame tells of."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
 class Refused(Exception):
     """An error reply."""
 
