@@ -8,7 +8,7 @@ import math
 from typing import Any, Final, Literal
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct
 
 from backchat.commands import CommandInfo, check_text
 from backchat.errors import BackchatError, InvalidParams, InvalidRequest, ParseError, UnknownMethod
@@ -197,7 +197,7 @@ class RunInfo(Struct, frozen=True):
 class Attached(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The first notification of a connection: where the session is, and what the client needs to show it."""
 
-    protocol: int = field(default_factory=lambda: PROTOCOL)
+    protocol: int
     log: str
     session: dict[str, Any]
     revision: int
@@ -213,7 +213,7 @@ class Attached(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class TranscriptSpliced(Struct, frozen=True, omit_defaults=True, kw_only=True):
     revision: int
-    keep: int = field(default_factory=int)
+    keep: int
     messages: list[Message]
     cause: Cause
     start: int | None = None
@@ -295,7 +295,7 @@ class Reply(Struct, frozen=True, omit_defaults=True, kw_only=True):
     prefill: str | None = None
     message_id: int | None = None
     run_id: str | None = None
-    revision: int = field(default_factory=int)
+    revision: int
     replayed: bool = False
 
 

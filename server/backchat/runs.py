@@ -35,7 +35,7 @@ class Runs:
         error: BackendFailed | None = None
         saved = time.monotonic()
         try:
-            async with aclosing(self._backend.reply(session.transcript(run))) as pieces:  # type: ignore[type-var]
+            async with aclosing(self._backend.reply(session.transcript(run))) as pieces:
                 async for piece in pieces:
                     session.delta(run, piece)
                     if time.monotonic() - saved >= CHECKPOINT_SECONDS:

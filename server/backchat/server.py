@@ -1,7 +1,6 @@
 """uvicorn, bent where Backchat needs it: a way to drop a connection, close codes that arrive, a drain before the
 sockets close."""
 
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -80,12 +79,9 @@ class BackchatServer(Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A first signal drains, a second one ends at once. Not recorded: uvicorn would raise it again at the end."""
-        del frame
-        if self.should_exit:
-            self.force_exit = True
+        del sig, frame
+        self.force_exit = self.should_exit
         self.should_exit = True
-        if self.force_exit and sig == signal.SIGTERM:
-            self.config.timeout_graceful_shutdown = 0
 
 
 def listen(host: str, port: int) -> socket.socket:

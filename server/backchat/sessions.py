@@ -9,6 +9,7 @@ deciding, staging and the rare read that deciding needs, never a commit and neve
 
 import asyncio
 import hashlib
+import logging
 import re
 import secrets
 import time
@@ -47,6 +48,8 @@ from backchat.hub.local import LocalHub, Subscriber
 from backchat.ops import LiveRun, Outcome, StopRun, View
 from backchat.store.base import Checkpoint, Commit, Loaded, OpRecord, Place, SessionInfo, Store, Summary
 from backchat.transcript import TAIL_BYTES, Cause, Created, Event, Message, Replied, State, Tree, apply, fold, path
+
+_log = logging.getLogger("backchat.sessions")
 
 SESSION_ID: Final = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 OWNER: Final = "local"
@@ -110,6 +113,11 @@ class _Pending(Struct, kw_only=True):
     op_id: str | None = None
     result: Callable[[], Reply | Page | BackchatError]
     answers: list[Answer]
+
+    def give(self, result: Reply | Page | BackchatError) -> None:
+        """Answers everyone who waits for this."""
+        for answer in self.answers:
+            answer(result)
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
@@ -255,6 +263,8 @@ class Session:
         """A run has ended by itself. Does nothing if it was stopped before."""
         async with self._lock:
             if self._loaded and run is self._run:
+                # Whoever calls this is the run's own task.
+                run.cancel = None
                 view = self._view()
                 self._stage(view, ops.finish(view, reason, error))
 
@@ -292,11 +302,14 @@ class Session:
         if isinstance(line, Invocation):
             command = line.command.name
             outcome = line.decide(view)
-            reply = Reply(command=command, data=outcome.data, notice=outcome.notice, prefill=outcome.prefill)
+            revision = view.state.revision + len(outcome.events)
+            reply = Reply(
+                command=command, data=outcome.data, notice=outcome.notice, prefill=outcome.prefill, revision=revision
+            )
         else:
             outcome = ops.submit(view, params.content if line is None else line.text)
-            reply = Reply(**outcome.data)
-        reply = msgspec.structs.replace(reply, revision=self._staged.revision + len(outcome.events))
+            revision = view.state.revision + len(outcome.events)
+            reply = Reply(**outcome.data, revision=revision)
         record = None
         if params.op_id is not None and body_hash is not None and outcome.events:
             record = OpRecord(op_id=params.op_id, body_hash=body_hash, reply=msgspec.json.encode(reply))
@@ -308,11 +321,10 @@ class Session:
             if pending.op_id == op_id:
                 pending.answers.append(partial(_answer_again, answer))
                 return
-        self._wait_turn(partial(_id, await self._stored_reply(op_id)), answer)
+        self._wait_turn(partial(_id, await self._stored_reply(op_id)), partial(_answer_again, answer))
 
     async def _stored_reply(self, op_id: str) -> Reply:
-        stored = await self._around.store.reply(self.id, op_id)
-        return msgspec.structs.replace(msgspec.json.decode(stored, type=Reply), replayed=True)
+        return msgspec.json.decode(await self._around.store.reply(self.id, op_id), type=Reply)
 
     def _view(self) -> View:
         run = self._run
@@ -442,9 +454,7 @@ class Session:
             hub.publish(self.id, frames.notification(RunStarted(pending.started.run_id)))
             if pending.started.live and self._around.start_run is not None:
                 self._around.start_run(self, pending.started)
-        result = pending.result()
-        for answer in pending.answers:
-            answer(result)
+        pending.give(pending.result())
         if pending.deletes:
             self._close_all(SessionDeleted())
 
@@ -469,6 +479,7 @@ class Session:
     def _attached(self, connection: str, after: int | None, log: str | None, *, reset: bool = False) -> str:
         events = None if reset else self._missed(after, log)
         attached = Attached(
+            protocol=frames.PROTOCOL,
             log=self._info.log,
             session=self.fields,
             revision=self._published.revision,
@@ -506,22 +517,33 @@ class Session:
             raise SessionDeleted
         if self._loaded:
             return
-        lost, self._pending = self._pending, deque()
-        run, self._run, self._shown_run = self._run, None, None
-        if run is not None:
-            run.detach()
+        if self._run is not None:
+            self._run.detach()
         try:
-            self._restore(await self._around.store.load(self.id))
+            loaded = await self._around.store.load(self.id)
+            # What seemed to fail may have happened: then the log knows its op_id.
+            happened: dict[str | None, Reply] = {
+                pending.op_id: await self._stored_reply(pending.op_id)
+                for pending in self._pending
+                if pending.op_id is not None and pending.op_id in loaded.ops
+            }
+            # No await from here on, so that nobody who waits can be forgotten if this task is cancelled.
+            lost = self._forget_staged()
+            self._restore(loaded)
         except BackchatError as error:
-            for pending in lost:
-                for answer in pending.answers:
-                    answer(StorageFailed())
+            for pending in self._forget_staged():
+                pending.give(StorageFailed())
             self._close_all(error)
             raise
         for pending in lost:
-            await self._answer_lost(pending)
+            pending.give(happened.get(pending.op_id, StorageFailed()))
         for connection, subscriber in self._around.hub.subscribers(self.id).items():
             subscriber.push(self._attached(connection, None, None, reset=True))
+
+    def _forget_staged(self) -> deque[_Pending]:
+        lost, self._pending = self._pending, deque()
+        self._run = self._shown_run = None
+        return lost
 
     def _restore(self, loaded: Loaded) -> None:
         self._info = loaded.info
@@ -544,16 +566,6 @@ class Session:
             self._run = self._shown_run = Run(loaded.checkpoint.run_id, state.head, loaded.checkpoint.text)
             view = self._view()
             self._stage(view, ops.finish(view, "interrupted"))
-
-    async def _answer_lost(self, pending: _Pending) -> None:
-        result: Reply | BackchatError = StorageFailed()
-        if pending.op_id is not None and pending.op_id in self._ops:
-            try:
-                result = msgspec.structs.replace(await self._stored_reply(pending.op_id), replayed=False)
-            except BackchatError as error:
-                result = error
-        for answer in pending.answers:
-            answer(result)
 
 
 def _id(result: Reply) -> Reply:
@@ -628,9 +640,13 @@ class Sessions:
         return session is not None and session.running
 
     async def interrupt_runs(self) -> None:
-        """Ends every live run as `interrupted`; returns once they are durable."""
-        for session in list(self._live.values()):
-            await session.interrupt()
+        """Ends every live run as `interrupted`; returns once they are durable, or cannot be."""
+        ends = await asyncio.gather(*(session.interrupt() for session in self._live.values()), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BackchatError):
+                _log.error("a live reply was lost: %s", end)
+            elif isinstance(end, BaseException):
+                raise end
 
     @asynccontextmanager
     async def _using(self, session: Session) -> AsyncIterator[None]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from backchat.transcript import Message, text_of
@@ -16,7 +16,7 @@ class Echo:
     def __init__(self, delay: float) -> None:
         self._delay = delay
 
-    async def reply(self, transcript: list[Message]) -> AsyncIterator[str]:
+    async def reply(self, transcript: list[Message]) -> AsyncGenerator[str, None]:
         """See `Backend.reply`."""
         said = next((text_of(message.content) for message in reversed(transcript) if message.role == "user"), "")
         if not said.strip():
