@@ -1,6 +1,7 @@
 """One order, applied once, durable before it is told: the promises of DESIGN section 6, as far as they go yet."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import sqlite3
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from backchat.outbox import Outbox
 from backchat.store.base import Checkpoint, Commit
 from backchat.store.sqlite import Database
 from tests.support.client import Client, Refused, View, client, eventually
@@ -280,6 +282,7 @@ async def test_a_run_that_died_with_its_server_is_kept_as_interrupted(tmp_path: 
         assert one.view.messages[1]["finish"] == "interrupted"
         await one.until(lambda: one.view.run is None)
     async with running(tmp_path) as server, client(server.ws(session_id)) as one:
+        await one.at((await one.submit("/status"))["revision"])
         assert len(one.view.messages) == 2, "once is enough"
 
 
@@ -448,21 +451,53 @@ async def test_an_undo_past_what_a_view_has_replaces_the_view(tmp_path: Path) ->
 
 
 async def test_a_client_that_stops_reading_is_dropped_and_costs_the_others_nothing(tmp_path: Path) -> None:
-    async with (
-        running(tmp_path, echo_delay=0, outbox_frames=50, outbox_bytes=200_000, send_seconds=0.3) as server,
-        client(server.ws()) as healthy,
-    ):
+    # An outbox that never overflows: it is the time limit that ends this.
+    limits = {"outbox_frames": 10**6, "outbox_bytes": 10**9, "send_seconds": 0.3}
+    async with running(tmp_path, **limits) as server, client(server.ws()) as healthy:
         stalled = _stalled(server.port, healthy.session_id)
         try:
-            text = "long words " * 3000
-            # Until the stalled one is gone: its buffers are the kernel's, and of no certain size.
-            async with asyncio.timeout(60):
-                while len(server.backchat.sessions._around.hub.subscribers(healthy.session_id)) > 1:
-                    await healthy.say(text)
+            await _until_alone(server, healthy)
             await healthy.say("still here?")
             assert healthy.view.texts[-1] == "still here?"
         finally:
             stalled.close()
+
+
+async def test_a_client_that_falls_too_far_behind_is_told_to_resume(tmp_path: Path) -> None:
+    # A time limit that never strikes: it is the outbox that ends this.
+    limits = {"outbox_frames": 20, "outbox_bytes": 10**9, "send_seconds": 60}
+    async with running(tmp_path, **limits) as server, client(server.ws()) as healthy:
+        stalled = _stalled(server.port, healthy.session_id)
+        try:
+            subscribers = server.backchat.sessions._around.hub.subscribers(healthy.session_id)
+            await eventually(lambda: len(subscribers) == 2)
+            outbox: Any = next(
+                each for each in subscribers.values() if each is not subscribers[healthy.view.connection]
+            )
+            while outbox.closing is None:
+                await healthy.say("long words " * 3000)
+            rest = await asyncio.to_thread(_read_all, stalled)
+            assert rest[rest.rindex(b"\x88") + 2 :].startswith((4008).to_bytes(2, "big"))
+        finally:
+            stalled.close()
+
+
+async def _until_alone(server: Running, healthy: Client) -> None:
+    # The buffers on the way are the kernel's, and of no certain size.
+    async with asyncio.timeout(60):
+        while len(server.backchat.sessions._around.hub.subscribers(healthy.session_id)) > 1:
+            await healthy.say("long words " * 3000)
+
+
+def _read_all(stalled: socket.socket) -> bytes:
+    stalled.settimeout(20)
+    received = bytearray()
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := stalled.recv(65536):
+            received += chunk
+            if received[-200:].rfind((4008).to_bytes(2, "big")) >= 0:
+                break
+    return bytes(received)
 
 
 def _stalled(port: int, session_id: str) -> socket.socket:

@@ -35,11 +35,11 @@ def commits(history: History, session_id: str = "s") -> list[Commit]:
     return [commit(outcome, events, session_id) for outcome, events in history.outcomes]
 
 
-def break_inserts(directory: Path, session_id: str) -> None:
-    """From now on the database refuses this session's events."""
+def refuse_revision(directory: Path, revision: int) -> None:
+    """From now on the database refuses this event, and no other."""
     with sqlite3.connect(directory / "backchat.db") as db:
         db.execute(
-            f"CREATE TRIGGER broken BEFORE INSERT ON event WHEN NEW.session_id = '{session_id}'"
+            f"CREATE TRIGGER broken BEFORE INSERT ON event WHEN NEW.revision = {revision}"
             " BEGIN SELECT RAISE(ABORT, 'broken'); END"
         )
     db.close()
@@ -174,7 +174,7 @@ async def test_what_was_enqueued_behind_a_failed_commit_fails_with_it(tmp_path: 
     done = asyncio.Event()
     store.commit(first, lambda _: done.set())
     await done.wait()
-    break_inserts(tmp_path, "s")
+    refuse_revision(tmp_path, 2)
     store.commit(second, results.append)
     # Let the batch leave, so that the third waits behind it.
     await asyncio.sleep(0)

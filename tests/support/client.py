@@ -18,7 +18,7 @@ Json = dict[str, Any]
 async def eventually(condition: Callable[[], Any]) -> None:
     """Waits for something that no frame tells of."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
 
 
@@ -36,6 +36,7 @@ class View:
 
     def __init__(self) -> None:
         self.log: str | None = None
+        self.connection = ""
         self.start = 0
         self.messages: list[Json] = []
         self.revision = 0
@@ -52,7 +53,7 @@ class View:
                 else:
                     self.start, self.messages = params["start"], list(params["messages"])
                 self.log, self.session, self.run = params["log"], dict(params["session"]), params["run"]
-                self.revision = params["revision"]
+                self.revision, self.connection = params["revision"], params["connection"]
             case "transcript.spliced":
                 if "start" in params:
                     self.start, self.messages = params["start"], list(params["messages"])
