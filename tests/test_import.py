@@ -250,7 +250,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     fields=st.dictionaries(names, json_values, max_size=4),
     rows=st.lists(
@@ -438,15 +438,23 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def without_sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory for files of which none is a session."""
+    return tmp_path_factory.mktemp("without")
+
+
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_a_file_that_is_no_session_is_told_and_changes_nothing(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_no_session_is_told_and_changes_nothing(
+    tmp_path: Path, without_sessions: Path, name: str
+) -> None:
     content, outcome = BAD_FILES[name]
     file = tmp_path / "one.json"
     file.write_bytes(content)
-    (result,) = bring_in(tmp_path / "data", file)
+    (result,) = bring_in(without_sessions, file)
     assert (result.path, result.outcome) == (file, outcome)
     assert result.detail.strip()
-    assert query(tmp_path / "data", "SELECT id FROM session UNION SELECT session_id FROM message") == []
+    assert query(without_sessions, "SELECT id FROM session UNION SELECT session_id FROM message") == []
 
 
 async def test_the_rest_is_imported_and_each_broken_file_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from backchat.outbox import Outbox
 from backchat.store.base import Checkpoint, Commit
 from backchat.store.sqlite import Database
 from tests.support.client import Client, Refused, View, client, eventually
@@ -456,7 +455,12 @@ async def test_a_client_that_stops_reading_is_dropped_and_costs_the_others_nothi
     async with running(tmp_path, **limits) as server, client(server.ws()) as healthy:
         stalled = _stalled(server.port, healthy.session_id)
         try:
-            await _until_alone(server, healthy)
+            subscribers = server.backchat.sessions._around.hub.subscribers(healthy.session_id)
+            await eventually(lambda: len(subscribers) == 2)
+            # The buffers on the way are the kernel's, and of no certain size.
+            async with asyncio.timeout(60):
+                while len(subscribers) > 1:
+                    await healthy.say("long words " * 3000)
             await healthy.say("still here?")
             assert healthy.view.texts[-1] == "still here?"
         finally:
@@ -480,13 +484,6 @@ async def test_a_client_that_falls_too_far_behind_is_told_to_resume(tmp_path: Pa
             assert rest[rest.rindex(b"\x88") + 2 :].startswith((4008).to_bytes(2, "big"))
         finally:
             stalled.close()
-
-
-async def _until_alone(server: Running, healthy: Client) -> None:
-    # The buffers on the way are the kernel's, and of no certain size.
-    async with asyncio.timeout(60):
-        while len(server.backchat.sessions._around.hub.subscribers(healthy.session_id)) > 1:
-            await healthy.say("long words " * 3000)
 
 
 def _read_all(stalled: socket.socket) -> bytes:
