@@ -110,10 +110,8 @@ def _token(file: Path | None) -> str | None:
 
 def _serve(settings: Settings) -> None:
     # Late, so that `backchat import` and `--help` do not wait for a web server.
-    from uvicorn import Config
-
     from backchat.app import Backchat
-    from backchat.server import BackchatServer, WebSocketProtocol, listen
+    from backchat.server import BackchatServer, config, listen
 
     listening = listen(settings.host, settings.port)
     try:
@@ -121,18 +119,7 @@ def _serve(settings: Settings) -> None:
     except BackchatError:
         listening.close()
         raise
-    config = Config(
-        backchat.asgi,
-        ws=WebSocketProtocol,
-        ws_max_size=settings.max_frame,
-        ws_per_message_deflate=False,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=10,
-    )
-    server = BackchatServer(config, backchat.drain)
+    server = BackchatServer(config(backchat.asgi, settings.max_frame), backchat.drain)
     click.echo(f"Backchat is at {_address(settings.host, listening)}  (Ctrl-C stops it; data in {settings.data})")
     sys.setswitchinterval(SWITCH_SECONDS)
     # What start-up made stays: the collector need not look at it again.

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, Final
 
+from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode
@@ -17,6 +18,8 @@ from backchat.errors import SettingError
 LINGER_SECONDS: Final = 2.0
 """How long a peer that broke the protocol, or answered no ping, has to read why before it is dropped."""
 
+GRACE_SECONDS: Final = 10
+"""How long connections have to close once they were told to."""
 BACKLOG: Final = 2048
 """How many connections may wait to be accepted."""
 
@@ -60,6 +63,21 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """The peer has not answered a ping. It may never read again, and a plain close would wait for it."""
         super().keepalive_timeout()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+
+def config(app: ASGIApp, max_frame: int) -> Config:
+    """How Backchat runs an application. No permessage-deflate: it multiplies memory and lets a bomb in."""
+    return Config(
+        app,
+        ws=WebSocketProtocol,
+        ws_max_size=max_frame,
+        ws_per_message_deflate=False,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
 
 
 class BackchatServer(Server):

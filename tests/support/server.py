@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from uvicorn import Config
 
 from backchat.app import Backchat
 from backchat.config import Settings
-from backchat.server import BackchatServer, WebSocketProtocol, listen
+from backchat.server import BackchatServer, config, listen
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "samples"
 
@@ -33,17 +32,7 @@ class Running:
         self.settings = settings
         self.backchat = Backchat(settings)
         self._server = _QuietServer(
-            Config(
-                self.backchat.asgi,
-                ws=WebSocketProtocol,
-                ws_max_size=settings.max_frame,
-                ws_per_message_deflate=False,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                lifespan="on",
-                timeout_graceful_shutdown=5,
-            ),
+            config(self.backchat.asgi, settings.max_frame),
             self.backchat.drain,
         )
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))

@@ -1,0 +1,48 @@
+"""The least that a server can do: asyncio on a socket, no HTTP and no WebSocket library. What the load driver reaches
+against this is the driver's own limit. Prints its port."""
+
+import asyncio
+import signal
+from typing import Any
+
+from tests.bench.driver import REPLY, loop_factory
+
+_ANSWER = bytes((0x81, len(REPLY) + 3)) + REPLY + b"{}}"
+
+
+class _Bare(asyncio.Protocol):
+    """Says yes to a handshake, then answers each frame (all of one size, under 126 bytes) with the same few bytes."""
+
+    def __init__(self) -> None:
+        self._open = False
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if not self._open:
+            self._open = True
+            self._transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        elif data[0] == 0x88:
+            self._transport.close()
+        else:
+            self._transport.write(_ANSWER * (len(data) // (6 + (data[1] & 0x7F))))
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(_Bare, "127.0.0.1", 0, backlog=2048)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def main() -> None:
+    """Serves until it is ended by a signal."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve())
+
+
+if __name__ == "__main__":
+    main()
