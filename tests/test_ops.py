@@ -72,7 +72,7 @@ def test_retry_with_a_backend_moves_the_head_to_the_same_user_message_and_starts
     outcome = ops.retry(before)
     assert outcome.data == {"last_user_text": "two", "removed_count": 2, "resent": True}
     assert outcome.prefill is None
-    assert outcome.start == ops.StartRun("fresh", 3)
+    assert outcome.start == ops.StartRun("r2", 3)
     assert left(before, outcome) == ["one", "1", "two"]
 
 

@@ -39,8 +39,7 @@ class Access:
 
     def check_origin(self, scheme: str, host: str, origin: str | None) -> None:
         """Origin, where there is one, must be the server's own or an allowed one. None is a program, which a token or
-        the
-        loopback address lets in."""
+        the loopback address lets in."""
         if origin is None:
             return
         scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)

@@ -36,8 +36,7 @@ class Argument(Struct, frozen=True):
 
 class Command(Struct, frozen=True):
     """An entry of the table. `while_running` says what it does while a reply is being generated; `changes_transcript`
-    that a client
-    should send its revision along (`if_revision`)."""
+    that a client should send its revision along (`if_revision`)."""
 
     name: str
     summary: str

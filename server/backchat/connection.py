@@ -1,8 +1,7 @@
 """One WebSocket, attached to one session: a reader, an outbox, a writer.
 
 The reader never waits for a commit or a run, only for room: a bounded number of requests are in flight. Everything
-that is sent goes
-through the outbox, so its order is defined.
+that is sent goes through the outbox, so its order is defined.
 """
 
 import asyncio

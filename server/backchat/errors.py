@@ -1,8 +1,8 @@
 """What can go wrong, one class for each situation.
 
 `name` is the stable name that a client sees as `data.code` (DESIGN section 4), `number` the JSON-RPC error code,
-`status` the HTTP status, `close` the WebSocket close code where the situation ends or refuses a connection.
-Turning an error into a frame or a response happens in one place each: `frames.error_reply` and `app`.
+`status` the HTTP status, `close` the WebSocket close code where the situation ends or refuses a connection. Turning
+an error into a frame or a response happens in one place each: `frames.error_reply` and `app`.
 """
 
 from typing import Any, ClassVar

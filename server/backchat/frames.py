@@ -121,8 +121,7 @@ def check_content(content: list[dict[str, Any]]) -> None:
 
 def check_value(value: Any, *, nul: bool = False) -> None:
     """Raises InvalidParams where JSON is nested deeper than DEEPEST, holds a number beyond any float, a lone
-    surrogate or
-    (unless `nul`) a NUL."""
+    surrogate or (unless `nul`) a NUL."""
     layer, depth = [value], 0
     while layer:
         if depth > DEEPEST:
@@ -356,8 +355,7 @@ def session_fields(session_id: str, state: State, tree: Tree, running: bool) -> 
 
 def notifications(event: Event, before: State, after: State, tree: Tree) -> list[Notification]:
     """What a connected client is sent for one event, in order: the splice first, so that a client which lost the rest
-    is
-    healed by the `session` of its next `attached`."""
+    is healed by the `session` of its next `attached`."""
     sent: list[Notification] = []
     spliced = splice(before, after, tree)
     if spliced is not None:

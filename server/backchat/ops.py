@@ -1,8 +1,7 @@
 """What each command does: `op(view, arguments) -> Outcome`, decided and nothing else (DESIGN section 2).
 
-An op sees the staged state, the tree and the live run, and the values that only the session can know: the time and a
-fresh
-run id. It does no I/O, reads no clock and takes no lock.
+An op sees the staged state, the tree and the live run, and what only the session can know: the time, and whether
+anything replies. It does no I/O, reads no clock and takes no lock.
 """
 
 from typing import Any, Final
@@ -43,9 +42,8 @@ class LiveRun(Struct, frozen=True):
 class View(Struct, frozen=True, kw_only=True):
     """All that an op may look at.
 
-    `at` is the time of deciding, in seconds since the epoch; `fresh_run_id` names the run that the outcome may start;
-    `replies` says whether there is a
-    backend to reply at all.
+    `at` is the time of deciding, in seconds since the epoch; `replies` says whether there is a backend to reply at
+    all.
     """
 
     session_id: str
@@ -53,7 +51,6 @@ class View(Struct, frozen=True, kw_only=True):
     tree: Tree
     run: LiveRun | None
     at: float
-    fresh_run_id: str
     replies: bool
 
     @property
@@ -135,6 +132,11 @@ def _replied(added: Added) -> Decided:
     return Decided(Replied(added.message.id), added.message.id, (added,))
 
 
+def _start(view: View, parent: int, events: tuple[Decided, ...]) -> StartRun:
+    # Named after the revision that starts it: no other run of the session has that one.
+    return StartRun(f"r{view.state.revision + len(events)}", parent)
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
@@ -155,11 +157,12 @@ def submit(view: View, content: Any) -> Outcome:
         raise RunActive
     message = Message(id=view.state.last_message + 1, role="user", content=content, created_at=view.at)
     added = Added(message, view.state.head, content_size(message))
-    start = StartRun(view.fresh_run_id, message.id) if view.replies else None
+    events = (Decided(Submitted(message.id), message.id, (added,)),)
+    start = _start(view, message.id, events) if view.replies else None
     data: dict[str, Any] = {"message_id": message.id}
     if start is not None:
         data["run_id"] = start.run_id
-    return Outcome(data=data, events=(Decided(Submitted(message.id), message.id, (added,)),), start=start)
+    return Outcome(data=data, events=events, start=start)
 
 
 def finish(view: View, reason: str, error: BackchatError | None = None, usage: Usage | None = None) -> Outcome:
@@ -183,13 +186,14 @@ def retry(view: View) -> Outcome:
     resend = view.replies
     # An event even where the head is there already: a retry must be found by its op_id, or it would ask twice.
     head = last_user.id if resend else last_user.parent.id
+    events = (*stopped.events, Decided(HeadMoved(), head))
     return Outcome(
         data={"last_user_text": text, "removed_count": removed, "resent": resend},
-        events=(*stopped.events, Decided(HeadMoved(), head)),
+        events=events,
         notice="Asking again." if resend else "Your last message is back in the composer.",
         prefill=None if resend else text,
         stop=stopped.stop,
-        start=StartRun(view.fresh_run_id, last_user.id) if resend else None,
+        start=_start(view, last_user.id, events) if resend else None,
     )
 
 

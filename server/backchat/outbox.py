@@ -30,8 +30,7 @@ class Outbox:
     """Takes frames without blocking, gives them to the one task that writes.
 
     `most_frames` and `most_characters` bound what waits behind the frame being written. Past either the outbox is
-    `overflowed`: it drops what
-    it holds and takes no more, since the client can resume from the last revision it got.
+    `overflowed`: it drops what it holds and takes no more, since the client can resume from the last revision it got.
     """
 
     def __init__(self, most_frames: int, most_characters: int) -> None:

@@ -35,9 +35,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_parser_exception(self) -> None:
         """A frame over the limit, bad UTF-8, a broken frame. Closing the socket while the peer still sends would
-        reset the
-        connection, and the peer would never see the close code; so only our half is closed, and what still comes is
-        dropped."""
+        reset the connection, and the peer would never see the close code; so only our half is closed, and what still
+        comes is dropped."""
         if self.close_sent:
             return
         sent = self.conn.close_sent

@@ -3,8 +3,7 @@
     submit -> [ lock: op -> apply to staged -> enqueue ] -> store.commit -> advance published -> hub -> answers
 
 A `Session` is the one live object of its session; `Sessions` makes sure of that. Only the session takes its lock. The
-lock covers
-deciding, staging and the rare read that deciding needs, never a commit and never a model.
+lock covers deciding, staging and the rare read that deciding needs, never a commit and never a model.
 """
 
 import asyncio
@@ -334,7 +333,6 @@ class Session:
             tree=self._tree,
             run=None if run is None else LiveRun(run.run_id, run.parent, run.text),
             at=self._around.clock(),
-            fresh_run_id=secrets.token_hex(8),
             replies=self._around.start_run is not None,
         )
 
@@ -426,8 +424,8 @@ class Session:
             pending.durable = True
             self._advance()
         elif self._loaded:
-            # Whether it happened is not known. Whoever takes the lock next reloads; `spawn` makes sure that
-            # somebody does.
+            # Whether it happened is not known. Whoever takes the lock next reloads; `spawn` makes sure that somebody
+            # does.
             self._loaded = self._deleted = False
             self._around.spawn(self)
 

@@ -1,8 +1,7 @@
 """Messages, the tree they form, a session's state, its events, and `apply`, the one thing that changes a state.
 
 A transcript is a path in a tree (DESIGN section 2): each message knows its parent, and the head is the last message
-of
-the transcript on screen. Taking back moves the head; nothing is ever removed from the tree.
+of the transcript on screen. Taking back moves the head; nothing is ever removed from the tree.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,9 +30,8 @@ class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One role and its content, as it goes over the wire (DESIGN section 4).
 
     `id` is the message's ordinal in its session, from 1; `created_at` is in seconds since the epoch. `content` is a
-    string, a
-    list of `{type, …}` parts, or whatever else an import brought. `finish` says how a reply ended. `extra` holds the
-    fields that came with an import and mean nothing here.
+    string, a list of `{type, …}` parts, or whatever else an import brought. `finish` says how a reply ended. `extra`
+    holds the fields that came with an import and mean nothing here.
     """
 
     id: int
@@ -52,16 +50,15 @@ class Node:
     """A message's place in the tree. Immutable once made; `Tree` makes them.
 
     `jump` points to some ancestor further up, so that an ancestor at any depth is found in a logarithmic number of
-    steps
-    (Myers, "An applicative random-access stack", 1983). `depth` is also the number of messages from the root to here,
-    `size` the
-    bytes of their content, `turn` the nearest user message at or above here.
+    steps (Myers, "An applicative random-access stack", 1983). `depth` is also the number of messages from the root to
+    here, `size` the bytes of their content, `turn` the nearest user message at or above here.
     """
 
-    __slots__ = ("depth", "jump", "message", "parent", "size", "turn")
+    __slots__ = ("_tail_start", "depth", "jump", "message", "parent", "size", "turn")
 
     def __init__(self, message: Message, parent: "Node | None", size: int) -> None:
         self.message = message
+        self._tail_start = -1
         if parent is None:
             self.parent: Node = self
             self.jump: Node = self
@@ -90,8 +87,12 @@ class Node:
         return node
 
     def tail_start(self) -> int:
-        """The index of the first message that a view of this transcript is given, see TAIL_MESSAGES and
-        TAIL_BYTES."""
+        """The index of the first message that a view of this transcript is given, see TAIL_MESSAGES and TAIL_BYTES."""
+        if self._tail_start < 0:
+            self._tail_start = self._find_tail_start()
+        return self._tail_start
+
+    def _find_tail_start(self) -> int:
         if self.depth <= TAIL_MESSAGES and self.size <= TAIL_BYTES:
             return 0
         fewest = self.depth - TAIL_MESSAGES
@@ -185,8 +186,7 @@ class Created(Struct, frozen=True, omit_defaults=True):
     """The session began, with messages 1 to `messages` where it was imported or given some.
 
     Token counts and the cost are what the session had used before it came here; `extra` holds what an import brought
-    and
-    means nothing here; `pending` a message that was written but never sent.
+    and means nothing here; `pending` a message that was written but never sent.
     """
 
     messages: int = 0
@@ -256,10 +256,8 @@ class State(Struct, frozen=True, kw_only=True):
     """What a session is at one revision: the fold of its events so far. `head` is the last message's id, 0 for none.
 
     `transcript_revision` is the last revision that changed the transcript; `last_message` the highest message id
-    given
-    out. `horizon` is the highest `start` that a client's view can have at this revision, whenever it attached and
-    whatever it
-    was sent since: a splice that keeps no more than that must bring the tail itself (see `splice`).
+    given out. `horizon` is the highest `start` that a client's view can have at this revision, whenever it attached
+    and whatever it was sent since: a splice that keeps no more than that must bring the tail itself (see `splice`).
     """
 
     revision: int = 0

@@ -39,7 +39,6 @@ class History:
         self.run: LiveRun | None = None
         self.outcomes: list[tuple[Outcome, list[Event]]] = []
         self.states = [self.state]
-        self._runs = 0
         self._take(ops.create(Created(title="seed"), messages(*seed)))
 
     def _take(self, outcome: Outcome) -> None:
@@ -53,14 +52,12 @@ class History:
             self.run = LiveRun(outcome.start.run_id, outcome.start.parent, "")
 
     def _view(self, replies: bool) -> View:
-        self._runs += 1
         return View(
             session_id="s",
             state=self.state,
             tree=self.tree,
             run=self.run,
             at=AT + len(self.states),
-            fresh_run_id=f"r{self._runs}",
             replies=replies,
         )
 

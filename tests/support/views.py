@@ -40,6 +40,5 @@ def view(*contents: Any, run: str | None = None, replies: bool = True, created: 
         tree=tree,
         run=None if run is None else LiveRun("live", state.head, run),
         at=AT,
-        fresh_run_id="fresh",
         replies=replies,
     )

@@ -30,8 +30,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     """What is committed together, or not at all: one outcome of one session.
 
     `create` comes with a session's first event; `record` belongs to the last event; `ended_run` drops that run's
-    checkpoint;
-    `deleted_at` deletes the session.
+    checkpoint; `deleted_at` deletes the session.
     """
 
     session_id: str

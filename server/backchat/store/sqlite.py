@@ -21,9 +21,8 @@ BUSY_SECONDS: Final = 10.0
 """How long a write waits for another process (an import) to finish its own."""
 
 # Numbered from 1 by their place; a database says how many it has been through in its user_version. Never edit one
-# that
-# has been released: add another. Titles and the like are in the log; `session` repeats them so that a list need not
-# load it.
+# that has been released: add another. Titles and the like are in the log; `session` repeats them so that a list need
+# not load it.
 MIGRATIONS: Final = (
     """
     CREATE TABLE session (
@@ -167,8 +166,7 @@ class Database:
         """Commits all that can be, with one sync: for each commit None, or why it failed.
 
         Each has a savepoint of its own; when one fails, later ones of the same session fail too. Returned failures
-        are
-        SessionExists and sqlite3.Error.
+        are SessionExists and sqlite3.Error.
         """
         results: list[Exception | None] = []
         failed: set[str] = set()

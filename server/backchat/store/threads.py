@@ -1,8 +1,7 @@
 """The store on threads: one that writes, with group commit, and workers that read.
 
 Commits are collected on the event loop while the writer is busy and handed to it together, with one wake and one sync
-for
-all of them (DESIGN section 8).
+for all of them (DESIGN section 8).
 """
 
 import asyncio
