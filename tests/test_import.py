@@ -476,6 +476,15 @@ async def test_the_rest_is_imported_and_each_broken_file_is_named(tmp_path: Path
     assert "2 imported" in out
 
 
+async def test_a_path_that_is_not_there_is_named_and_the_rest_imported(tmp_path: Path) -> None:
+    one, two = write(tmp_path / "1.json", session("one")), write(tmp_path / "2.json", session("two"))
+    status, out, err = await run_import(tmp_path / "data", one, tmp_path / "gone", two)
+    assert status == 1
+    assert "2 imported" in out
+    assert err.count("\n") == 1
+    assert str(tmp_path / "gone") in err
+
+
 async def test_skipping_alone_is_no_failure(tmp_path: Path) -> None:
     for name, (content, outcome) in BAD_FILES.items():
         if outcome == "skipped":

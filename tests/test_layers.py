@@ -31,6 +31,8 @@ ORDER = [
     "config",
     "access",
     "importer",
+    "page",
+    "api",
     "app",
     "server",
     "cli",

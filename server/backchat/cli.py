@@ -28,6 +28,9 @@ def main() -> NoReturn:
         status = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except BackchatError as error:
@@ -119,8 +122,12 @@ def _serve(settings: Settings) -> None:
     except BackchatError:
         listening.close()
         raise
-    server = BackchatServer(config(backchat.asgi, settings.max_frame), backchat.drain)
-    click.echo(f"Backchat is at {_address(settings.host, listening)}  (Ctrl-C stops it; data in {settings.data})")
+    address = _address(settings.host, listening)
+    server = BackchatServer(
+        config(backchat.asgi, settings.max_frame),
+        started=lambda: click.echo(f"Backchat is at {address}  (Ctrl-C stops it; data in {settings.data})"),
+        drain=backchat.drain,
+    )
     sys.setswitchinterval(SWITCH_SECONDS)
     # What start-up made stays: the collector need not look at it again.
     gc.collect()
@@ -135,7 +142,7 @@ def _address(host: str, listening: socket.socket) -> str:
 
 @cli.command("import")
 @_data
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
 def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
     """Import sessions: JSON files of a chat web UI's session store, bare lists of messages, or directories of them.
 
@@ -155,7 +162,7 @@ def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
             for result in results:
                 counts[result.outcome] += 1
                 if result.outcome != "imported":
-                    told.append(f"{result.outcome}: {result.path}: {result.detail}")
+                    told.append(f"{result.outcome}: {click.format_filename(result.path)}: {result.detail}")
         for line in told:
             click.echo(line, err=True)
     click.echo(", ".join(f"{number} {outcome}" for outcome, number in counts.items()))

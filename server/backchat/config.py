@@ -11,6 +11,17 @@ from backchat.errors import SettingError
 
 BACKENDS: Final = ("echo", "none")
 
+_RANGES: Final = (
+    ("port", 0, 65535),
+    ("max_frame", 1, 2**30),
+    ("in_flight", 1, 10**6),
+    ("outbox_frames", 1, 10**6),
+    ("outbox_bytes", 1, 2**31),
+    ("send_seconds", 0.01, 3600),
+    ("idle_sessions", 0, 10**6),
+    ("echo_delay", 0, 60),
+)
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -35,17 +46,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise SettingError(f"There is no backend {self.backend!r}; choose one of {', '.join(BACKENDS)}.")
-        if not 0 <= self.port <= 65535:
-            raise SettingError(f"The port must be between 0 and 65535, not {self.port}.")
-        for name in ("max_frame", "in_flight", "outbox_frames", "outbox_bytes", "send_seconds"):
-            if getattr(self, name) <= 0:
-                raise SettingError(f"{name} must be more than 0.")
-        for name in ("idle_sessions", "echo_delay"):
-            if getattr(self, name) < 0:
-                raise SettingError(f"{name} cannot be negative.")
+        for name, least, most in _RANGES:
+            # Put so that a value which is no number at all fails too.
+            if not least <= getattr(self, name) <= most:
+                raise SettingError(f"{name} must be between {least} and {most:,}, not {getattr(self, name)}.")
         for origin in self.allowed_origins:
             scheme, _, rest = origin.partition("://")
-            if scheme not in ("http", "https") or not rest or "/" in rest:
+            if scheme not in ("http", "https") or not rest or "/" in rest or "*" in rest:
                 raise SettingError(f"An allowed origin looks like https://chat.example.com, not {origin!r}.")
         if self.token is not None and (not self.token.isascii() or not self.token.isprintable() or " " in self.token):
             raise SettingError("The token may hold visible ASCII characters only.")

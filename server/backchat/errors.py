@@ -5,7 +5,10 @@
 an error into a frame or a response happens in one place each: `frames.error_reply` and `app`.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+MOST_SHOWN: Final = 40
+"""How many characters of what a client made up an error repeats."""
 
 
 class BackchatError(Exception):
@@ -64,6 +67,13 @@ class TooLarge(BackchatError):
     status = 413
 
 
+class TimedOut(BackchatError):
+    """A request that took longer to arrive than the server waits."""
+
+    name = "timed_out"
+    status = 408
+
+
 class UnknownCommand(BackchatError):
     """A slash line whose name is not in the command table. `nearest`: names that look like it, best first."""
 
@@ -71,6 +81,7 @@ class UnknownCommand(BackchatError):
     status = 400
 
     def __init__(self, command: str, nearest: list[str]) -> None:
+        command = command if len(command) <= MOST_SHOWN else command[:MOST_SHOWN] + "…"
         hint = f" Did you mean /{nearest[0]}?" if nearest else " /help lists the commands."
         super().__init__(f"There is no command /{command}.{hint}", nearest=nearest)
 

@@ -153,7 +153,7 @@ def _diagnose(text: str, error: Exception) -> BadFrame:
     request_id = frame.get("id")
     if isinstance(request_id, str):
         try:
-            check_text(request_id)
+            check_text(request_id, nul=True)
         except InvalidParams:
             return BadFrame(InvalidRequest("The id of the request cannot be repeated."))
     if isinstance(request_id, bool) or not isinstance(request_id, RequestId):

@@ -1,7 +1,9 @@
 """Import of sessions from files, into a data directory that a server may be using at the same time."""
 
 import hashlib
+import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +59,10 @@ def _import(database: Database, file: Path) -> str:
     """Raises NotASession, SessionExists, Broken."""
     now = time.time()
     try:
-        if file.stat().st_size > MOST_BYTES:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise Broken("it is no regular file")
+        if found.st_size > MOST_BYTES:
             raise Broken(f"it is larger than {MOST_BYTES} bytes")
         data = file.read_bytes()
     except OSError as error:
@@ -67,7 +72,7 @@ def _import(database: Database, file: Path) -> str:
     if session_id is None:
         # A bare list has no id: its content gives one, so that a second import of the same file is noticed.
         session_id = hashlib.sha256(data).hexdigest()[:32]
-        imported = _titled(imported, file.stem)
+        imported = _titled(imported, os.fsencode(file.stem).decode(errors="replace"))
     elif not SESSION_ID.fullmatch(session_id):
         raise Broken(f"its session_id {session_id[:64]!r} is not made of a-z, 0-9, _ and -, or is too long")
     if database.has_session(session_id):
@@ -93,6 +98,9 @@ def _commit(session_id: str, imported: Imported, now: float) -> Commit:
         events=(event,),
         added=decided.added,
         create=SessionInfo(
-            id=session_id, owner=OWNER, log=secrets.token_hex(8), created_at=imported.created.created_at or now
+            id=session_id,
+            owner=OWNER,
+            log=secrets.token_hex(8),
+            created_at=now if imported.created.created_at is None else imported.created.created_at,
         ),
     )

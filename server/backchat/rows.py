@@ -141,7 +141,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_cost(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    return _is_count(value) or (isinstance(value, float) and value >= 0)
 
 
 def _is_time(value: Any) -> bool:

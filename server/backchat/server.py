@@ -54,9 +54,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        if self.close_sent and self.conn.parser_exc is not None:
+        if self.close_sent and (self.conn.parser_exc or self.conn.handshake_exc) is not None:
             return
         super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # A request that is no handshake, or too long a one: websockets has the answer ready, uvicorn never looks.
+            self.handshake_complete = self.close_sent = True
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     def keepalive_timeout(self) -> None:
         """The peer has not answered a ping. It may never read again, and a plain close would wait for it."""
@@ -82,9 +87,15 @@ def config(app: ASGIApp, max_frame: int) -> Config:
 class BackchatServer(Server):
     """A server that drains before it closes its sockets, and ends without a traceback or a signal of its own."""
 
-    def __init__(self, config: Config, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, config: Config, *, started: Callable[[], object], drain: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
+        self._started = started
         self._drain = drain
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # Not before: from here on a signal is answered by a drain.
+        self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # uvicorn closes the sockets first, and tells the application last; by then no reply could be finished.

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 PATIENCE = 20.0
 """Seconds until a test gives up on something that must happen."""
@@ -112,13 +113,15 @@ class Client:
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        async for text in self.socket:
-            frame = json.loads(text)
-            self.seen.append(frame)
-            if "method" in frame:
-                self.view.apply(frame["method"], frame["params"])
-            async with self._changed:
-                self._changed.notify_all()
+        # Every close code is as good an end as any other; `close_code` has it.
+        with contextlib.suppress(ConnectionClosed):
+            async for text in self.socket:
+                frame = json.loads(text)
+                self.seen.append(frame)
+                if "method" in frame:
+                    self.view.apply(frame["method"], frame["params"])
+                async with self._changed:
+                    self._changed.notify_all()
         self.close_code = self.socket.close_code
         async with self._changed:
             self._changed.notify_all()

@@ -33,7 +33,8 @@ class Running:
         self.backchat = Backchat(settings)
         self._server = _QuietServer(
             config(self.backchat.asgi, settings.max_frame),
-            self.backchat.drain,
+            started=lambda: None,
+            drain=self.backchat.drain,
         )
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
 

@@ -1,0 +1,200 @@
+"""The HTTP API (JSON): the list of sessions, what they are, and signing in."""
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from backchat import frames
+from backchat.access import COOKIE, Access
+from backchat.commands import check_text, describe
+from backchat.errors import BackchatError, InvalidParams, ParseError, TimedOut, TooLarge, Unauthorized, UnknownMethod
+from backchat.ops import status_fields
+from backchat.rows import messages_of
+from backchat.sessions import Session, Sessions
+from backchat.store.base import Place, Summary
+from backchat.transcript import Created, State
+
+MOST_SESSIONS: Final = 200
+"""The most sessions in one page of the list."""
+MOST_TITLE: Final = 400
+BODY_SECONDS: Final = 30.0
+"""How long the body of a request may take to arrive."""
+
+_T = TypeVar("_T")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _Login(Struct, forbid_unknown_fields=True):
+    token: str
+
+
+class _NewSession(Struct, forbid_unknown_fields=True):
+    title: str | None = None
+    messages: list[Any] = msgspec.field(default_factory=list)
+
+
+class Api:
+    """The routes, and what they need. `most_bytes` bounds the body of a request."""
+
+    def __init__(self, sessions: Sessions, access: Access, *, backend: str, most_bytes: int) -> None:
+        self._sessions = sessions
+        self._access = access
+        self._backend = backend
+        self._most_bytes = most_bytes
+        self._arriving: set[asyncio.Timeout] = set()
+
+    def routes(self) -> list[BaseRoute]:
+        """All but the sign-in and the health check want the token, where there is one."""
+        return [
+            Route("/healthz", _healthz),
+            Route("/api/login", self._login, methods=["POST"]),
+            Route("/api/sessions", self._signed_in(self._list), methods=["GET"]),
+            Route("/api/sessions", self._signed_in(self._create), methods=["POST"]),
+            Route("/api/sessions/{session_id}", self._signed_in(self._get), methods=["GET"]),
+            Route("/api/sessions/{session_id}", self._signed_in(self._delete), methods=["DELETE"]),
+            Route("/api/commands", self._signed_in(self._commands), methods=["GET"]),
+        ]
+
+    def drain(self) -> None:
+        """Waits no longer for bodies that are still arriving."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._arriving:
+            limit.reschedule(now)
+
+    def _signed_in(self, handler: Handler) -> Handler:
+        async def checked(request: Request) -> Response:
+            self._access.check_token(request.headers)
+            return await handler(request)
+
+        return checked
+
+    async def _login(self, request: Request) -> Response:
+        body = await self._body(request, _Login)
+        if not self._access.is_token(body.token):
+            raise Unauthorized
+        response = json_response({})
+        secure = request.url.scheme == "https"
+        response.set_cookie(
+            COOKIE, self._access.cookie(), httponly=True, samesite="strict", secure=secure, max_age=31536000
+        )
+        return response
+
+    async def _list(self, request: Request) -> Response:
+        query = request.query_params
+        if unknown := set(query) - {"after", "limit"}:
+            raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
+        limit = whole_number(query, "limit", 1, MOST_SESSIONS)
+        limit = 50 if limit is None else limit
+        place = _place(query["after"]) if "after" in query else None
+        # One more than asked for tells whether there are more.
+        found = await self._sessions.list(place, limit + 1)
+        shown = found[:limit]
+        following = _cursor(shown[-1]) if len(found) > limit else None
+        return json_response({"sessions": [self._summary(summary) for summary in shown], "next": following})
+
+    def _summary(self, summary: Summary) -> dict[str, Any]:
+        return {**msgspec.structs.asdict(summary), "agent_running": self._sessions.running(summary.session_id)}
+
+    async def _create(self, request: Request) -> Response:
+        body = await self._body(request, _NewSession)
+        if body.title is not None:
+            check_text(body.title)
+            if len(body.title) > MOST_TITLE:
+                raise InvalidParams(f"A title takes at most {MOST_TITLE} characters.")
+        messages = messages_of(body.messages, self._sessions.clock())
+        async with self._sessions.create(Created(title=body.title), messages) as session:
+            return json_response(_status(session), 201)
+
+    async def _get(self, request: Request) -> Response:
+        async with self._sessions.use(request.path_params["session_id"]) as session:
+            return json_response(session.fields)
+
+    async def _delete(self, request: Request) -> Response:
+        async with self._sessions.use(request.path_params["session_id"]) as session:
+            return json_response({"session_id": session.id, "deleted_at": await session.delete()})
+
+    async def _commands(self, _: Request) -> Response:
+        return json_response({"commands": describe(), "backend": self._backend})
+
+    async def _body(self, request: Request, shape: type[_T]) -> _T:
+        """The body of a request as JSON of this shape; an empty one counts as `{}`. Raises TimedOut, TooLarge,
+        ParseError, InvalidParams."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS) as limit:
+                self._arriving.add(limit)
+                try:
+                    async for chunk in request.stream():
+                        body += chunk
+                        if len(body) > self._most_bytes:
+                            raise TooLarge(f"A request takes at most {self._most_bytes} bytes.")
+                finally:
+                    self._arriving.discard(limit)
+        except TimeoutError as error:
+            raise TimedOut("The request took too long to arrive.") from error
+        try:
+            return msgspec.json.decode(bytes(body) or b"{}", type=shape)
+        except msgspec.ValidationError as error:
+            raise InvalidParams(f"The request is wrong: {error}") from error
+        except RecursionError as error:
+            raise ParseError("This is nested too deeply.") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ParseError("This is not JSON.") from error
+
+
+async def error_response(_: Request, error: Exception) -> Response:
+    """An error as a response: the exception handler for BackchatError."""
+    assert isinstance(error, BackchatError)
+    return json_response({"error": frames.error_body(error)}, error.status)
+
+
+async def no_route(_: Request, error: Exception) -> Response:
+    """A path or a method that there is not: the exception handler for starlette's HTTPException."""
+    assert isinstance(error, HTTPException)
+    response = json_response({"error": frames.error_body(UnknownMethod(f"{error.detail}."))}, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def json_response(body: Any, status: int = 200) -> Response:
+    """A response that nobody keeps."""
+    return Response(msgspec.json.encode(body), status, {"cache-control": "no-store"}, media_type="application/json")
+
+
+async def _healthz(_: Request) -> Response:
+    return json_response({"status": "ok"})
+
+
+def _status(session: Session) -> dict[str, Any]:
+    fields = session.fields
+    return {name: fields[name] for name in status_fields("", State(), 0, running=False)}
+
+
+def whole_number(query: QueryParams, name: str, least: int, most: int) -> int | None:
+    """A query parameter that is a number; None where it is missing. Raises InvalidParams."""
+    text = query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+        raise InvalidParams(f"{name} must be a whole number from {least} to {most}.")
+    return int(text)
+
+
+def _cursor(summary: Summary) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode((summary.updated_at, summary.session_id))).decode()
+
+
+def _place(cursor: str) -> Place:
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[float, str])
+    except ValueError as error:
+        raise InvalidParams("after must be the `next` of an earlier page.") from error
