@@ -4,7 +4,9 @@ import gc
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -18,6 +20,9 @@ DATA_HELP: Final = "Directory of the database and all else that is kept.  [defau
 SWITCH_SECONDS: Final = 0.0005
 """How long the event loop may keep the writer thread waiting for the interpreter; Python's default is ten times
 that."""
+
+MOMENT_SECONDS: Final = 0.5
+"""An import that takes longer shows how far it is."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -153,17 +158,20 @@ def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
 
     files = files_in(list(paths))
     counts = {"imported": 0, "skipped": 0, "broken": 0}
-    with Database(data or default_data()) as database:
-        # Shown on a terminal alone, and only once it takes longer than a moment.
-        with click.progressbar(
-            import_files(database, files), length=len(files), label="Importing", file=sys.stderr, hidden=len(files) < 50
-        ) as results:
-            told = []
-            for result in results:
-                counts[result.outcome] += 1
-                if result.outcome != "imported":
-                    told.append(f"{result.outcome}: {click.format_filename(result.path)}: {result.detail}")
-        for line in told:
-            click.echo(line, err=True)
+    told = []
+    began = time.monotonic()
+    bar = None
+    with Database(data or default_data()) as database, ExitStack() as stack:
+        for number, result in enumerate(import_files(database, files), start=1):
+            counts[result.outcome] += 1
+            if result.outcome != "imported":
+                told.append(f"{result.outcome}: {click.format_filename(result.path)}: {result.detail}")
+            if bar is not None:
+                bar.update(1)
+            elif time.monotonic() - began > MOMENT_SECONDS and sys.stderr.isatty():
+                bar = stack.enter_context(click.progressbar(length=len(files), label="Importing", file=sys.stderr))
+                bar.update(number)
+    for line in told:
+        click.echo(line, err=True)
     click.echo(", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
     return 1 if counts["broken"] else 0

@@ -5,6 +5,7 @@ JSON-RPC 2.0, with `jsonrpc` optional on the way in. Frames are encoded here and
 
 import json
 import math
+import re
 from typing import Any, Final, Literal
 
 import msgspec
@@ -21,6 +22,12 @@ MOST_MESSAGES: Final = 200
 """The most messages in a page."""
 DEEPEST: Final = 64
 """How deeply content may be nested, so that every JSON library in the way can read it."""
+
+DEEPEST_FRAME: Final = 256
+"""How deeply a frame may be nested to be looked into at all."""
+
+# Strings are matched to be passed over: their brackets do not count.
+_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
 RequestId = str | int | float | None
 
@@ -144,10 +151,10 @@ def check_value(value: Any, *, nul: bool = False) -> None:
 def _diagnose(text: str, error: Exception) -> BadFrame:
     # The slow path, for errors alone. The standard library reads what msgspec will not (lone surrogates), so what is
     # wrong can be told apart from what is not JSON.
+    if _depth(text) > DEEPEST_FRAME:
+        return BadFrame(ParseError("This is nested too deeply."))
     try:
         frame = json.loads(text, parse_constant=_no_constant)
-    except RecursionError:
-        return BadFrame(ParseError("This is nested too deeply."))
     except ValueError:
         return BadFrame(ParseError("This is not JSON."))
     request_id = frame.get("id")
@@ -171,6 +178,18 @@ def _diagnose(text: str, error: Exception) -> BadFrame:
         # JSON that only msgspec refuses.
         return BadFrame(InvalidParams("The text has half of a surrogate pair in it."), request_id)
     return BadFrame(InvalidParams(f"The parameters of {method} are wrong: {_shown(str(error), 300)}"), request_id)
+
+
+def _depth(text: str) -> int:
+    """How deeply JSON is nested. What a parser can bear depends on the version of Python; this does not."""
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(text):
+        if bracket in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in "]}":
+            depth -= 1
+    return deepest
 
 
 def _shown(text: str, most: int = 60) -> str:
