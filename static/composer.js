@@ -4,7 +4,7 @@ import { h, tell } from "./dom.js";
 import { recall, remember } from "./storage.js";
 
 class MessageComposer extends HTMLElement {
-  commands = [];
+  #commands = [];
   #key = "draft.new";
   #offered = [];
   #active = 0;
@@ -33,6 +33,15 @@ class MessageComposer extends HTMLElement {
     if (carry) remember(this.#key, null);
     this.#key = `draft.${id ?? "new"}`;
     this.text = typed ?? recall(this.#key) ?? "";
+  }
+
+  get commands() { return this.#commands; }
+
+  // They may come after the first `/` was typed.
+  set commands(commands) {
+    const first = this.#commands.length === 0;
+    this.#commands = commands;
+    if (first) this.#changed();
   }
 
   get text() { return this.field.value; }

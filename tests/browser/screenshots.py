@@ -1,0 +1,78 @@
+"""Takes the picture of the page that the README shows: `python -m tests.browser.screenshots`."""
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from playwright.async_api import expect
+
+from tests.browser.chromium import installed, launched, person
+from tests.browser.setting import imported, session
+from tests.support.server import running
+
+PICTURE: Final = Path(__file__).parent / "page.png"
+SIZE: Final = {"width": 1180, "height": 760}
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+TOAST: Final = (
+    "A toast, please: the old file server retires on Friday, after eleven years.",
+    (
+        "To eleven years, four disks and one dramatic fan. It never forgot a thing, it never took a holiday, and it"
+        " kept this whole floor warm in winter. May whatever comes next be half as stubborn!"
+    ),
+    "Lovely. And what if the whole thing rhymed?",
+    "There once was a server so old,\nits fans were a sight to behold …",
+)
+"""What rhyming did to it is why there is an /undo."""
+
+OTHERS: Final = (
+    ("Backup runs twice", 25 * MINUTE, 14),
+    ("Sourdough at 17 °C", 3 * HOUR, 8),
+    ("Letter to the council", 26 * HOUR, 22),
+    ("Names for a grey kitten", 4 * DAY, 31),
+    ("The CAP theorem, simply", 9 * DAY, 10),
+)
+
+
+async def take(executable: str) -> None:
+    """Writes PICTURE."""
+    now = time.time()
+    others = (
+        session(f"other-{number}", *["…"] * length, title=title, updated_at=now - age)
+        for number, (title, age, length) in enumerate(OTHERS)
+    )
+    toast = session("toast", *TOAST, title="A toast for the old server", created_at=now, updated_at=now)
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "data"
+        imported(data, Path(scratch), toast, *others)
+        async with (
+            running(data) as server,
+            launched(executable) as browser,
+            person(browser, viewport=SIZE, color_scheme="light", reduced_motion="reduce") as user,
+        ):
+            tab = await user.opens(server.http, "/s/toast")
+            await tab.connected()
+            await tab.type("/")
+            await tab.press("ArrowDown")
+            await expect(tab.chosen).to_contain_text("/undo")
+            await expect(tab.links).to_have_count(len(OTHERS) + 1)
+            await tab.drawn()
+            await tab.page.screenshot(path=PICTURE)
+
+
+def main() -> int:
+    """The program."""
+    executable = installed()
+    if executable is None:
+        print("There is no Chromium to take pictures with.", file=sys.stderr)
+        return 1
+    asyncio.run(take(executable))
+    print(f"{PICTURE}: {PICTURE.stat().st_size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

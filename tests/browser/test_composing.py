@@ -1,0 +1,249 @@
+"""The composer: lines, commands and their answers, the list of commands."""
+
+import asyncio
+
+import pytest
+from playwright.async_api import Route, expect
+
+from backchat.commands import TABLE
+from tests.browser.chromium import Person, Tab
+from tests.browser.setting import SAILING, Given, session
+from tests.support.client import client
+from tests.support.server import Running
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+SAID = [message["content"] for message in SAILING["messages"]]
+
+
+async def offers(tab: Tab, *names: str) -> None:
+    """Waits until the list of commands is these, the first of them chosen."""
+    await expect(tab.options).to_contain_text([f"/{name}" for name in names])
+    await expect(tab.chosen).to_contain_text(f"/{names[0]}")
+
+
+# Answers.
+
+
+async def test_status_usage_and_help_are_answered_next_to_the_composer_and_change_nothing(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    await tab.connected()
+    answers = {
+        "/status": [
+            "First night passage: 4 messages",
+            "Model: some/model-1",
+            "Workspace: /home/user/boat",
+            "skipper",
+        ],
+        "/usage": ["1,834 tokens in, 402 out, 2,236 in all", "Estimated cost: $0.00231"],
+        "/HELP": [command.usage for command in TABLE.values()] + [command.summary for command in TABLE.values()],
+    }
+    for line, parts in answers.items():
+        await tab.submit(line)
+        for part in parts:
+            await expect(tab.notice).to_contain_text(part)
+        await expect(tab.notice.get_by_text(parts[0])).to_be_in_viewport(ratio=1)
+        await expect(tab.composer).to_have_value("")
+        await tab.shows(*SAID)
+    assert "\n" in await tab.notice.inner_text(), "its lines are lines"
+    await tab.notice.get_by_role("button", name="Dismiss").click()
+    await expect(tab.notice).to_be_empty()
+    await expect(tab.composer).to_be_focused()
+
+
+async def test_an_unknown_command_keeps_the_line_and_a_click_on_the_nearest_name_mends_it(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    await tab.connected()
+    await tab.submit("/udno 2")
+    await expect(tab.alert).to_contain_text("There is no command /udno.")
+    await expect(tab.composer).to_have_value("/udno 2")
+    await tab.alert.get_by_role("button", name="/undo").click()
+    await expect(tab.alert).to_be_empty()
+    await expect(tab.composer).to_have_value("/undo 2")
+    await expect(tab.composer).to_be_focused()
+    await tab.press("Enter")
+    await tab.shows()
+
+
+async def test_an_argument_that_cannot_be_taken_is_explained_and_keeps_the_line(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    await tab.connected()
+    for line in ("/undo x", "/undo -1", "/undo 0", "/undo 1 2"):
+        await tab.submit(line)
+        await expect(tab.alert).to_contain_text("Usage: /undo [turns]")
+        await expect(tab.composer).to_have_value(line)
+    await tab.shows(*SAID)
+
+
+async def test_a_line_that_only_looks_like_a_command_is_a_message(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    await tab.submit("/etc/hosts is odd")
+    await tab.shows("/etc/hosts is odd", "/etc/hosts is odd")
+    await tab.submit("//undo")
+    await tab.shows("/etc/hosts is odd", "/etc/hosts is odd", "/undo", "/undo")
+
+
+# Keys.
+
+
+async def test_enter_submits_shift_enter_breaks_the_line_and_blanks_are_not_sent(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    await expect(tab.composer).to_be_focused()
+    await expect(tab.send).to_be_disabled()
+    await tab.press("Space", "Shift+Enter", "Enter")
+    await expect(tab.composer).to_have_value(" \n")
+    await expect(tab.send).to_be_disabled()
+    await tab.composer.fill("")
+    await tab.type("one")
+    await tab.press("Shift+Enter")
+    await tab.type("two")
+    await expect(tab.composer).to_have_value("one\ntwo")
+    await expect(tab.send).to_be_enabled()
+    await tab.press("Enter")
+    await tab.shows("one\ntwo", "one\ntwo")
+    await expect(tab.composer).to_have_value("")
+    await tab.composer.fill("three")
+    await tab.send.click()
+    await tab.shows("one\ntwo", "one\ntwo", "three", "three")
+
+
+async def test_enter_that_belongs_to_an_input_method_submits_nothing(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    press = """(field, how) =>
+        field.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", bubbles: true, cancelable: true, ...how}))"""
+    for composing in ({"isComposing": True}, {"keyCode": 229}):
+        for line in ("にほん", "/und"):
+            await tab.composer.fill(line)
+            assert await tab.composer.evaluate(press, composing), "the page let the key be"
+            await expect(tab.composer).to_have_value(line)
+    await tab.shows()
+    # The same key without an input method does submit, so the above says something.
+    await tab.composer.fill("にほん")
+    assert not await tab.composer.evaluate(press, {})
+    await tab.shows("にほん", "にほん")
+
+
+async def test_text_that_an_input_method_is_composing_is_not_sent_by_its_enter(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    await expect(tab.composer).to_be_focused()
+    devtools = await user.context.new_cdp_session(tab.page)
+    await devtools.send("Input.imeSetComposition", {"text": "にほん", "selectionStart": 3, "selectionEnd": 3})
+    enter = {"type": "rawKeyDown", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 229}
+    await devtools.send("Input.dispatchKeyEvent", enter)
+    await expect(tab.composer).to_have_value("にほん")
+    await devtools.send("Input.insertText", {"text": "日本"})
+    await expect(tab.composer).to_have_value("日本")
+    await tab.press("Enter")
+    await tab.shows("日本", "日本")
+
+
+# The list of commands.
+
+
+async def test_a_slash_lists_the_commands_and_typing_on_narrows_the_list(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    await expect(tab.palette).to_be_hidden()
+    await tab.ready()
+    await tab.composer.focus()
+    await tab.type("/")
+    await offers(tab, *TABLE)
+    for number, command in enumerate(TABLE.values()):
+        await expect(tab.options.nth(number)).to_contain_text(command.usage)
+        await expect(tab.options.nth(number)).to_contain_text(command.summary)
+    await tab.type("U")
+    await offers(tab, "undo", "usage")
+    await tab.type("s")
+    await offers(tab, "usage")
+    await tab.type("x")
+    await expect(tab.palette).to_be_hidden()
+    await tab.press("Backspace")
+    await offers(tab, "usage")
+    await tab.type(" ")
+    await expect(tab.palette).to_be_hidden()
+    for text in ("no /", "//", "/ undo", "/etc/"):
+        await tab.composer.fill(text)
+        await expect(tab.palette).to_be_hidden()
+
+
+async def test_a_slash_typed_before_the_commands_are_known_lists_them_once_they_are(
+    server: Running, user: Person
+) -> None:
+    known = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await known.wait()
+        await route.continue_()
+
+    await user.context.route("**/api/commands", late)
+    tab = await user.opens(server.http)
+    await expect(tab.composer).to_be_focused()
+    await tab.type("/u")
+    await expect(tab.palette).to_be_hidden()
+    known.set()
+    await offers(tab, "undo", "usage")
+
+
+async def test_the_list_of_commands_goes_by_arrows_tab_and_escape(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    await tab.ready()
+    await tab.composer.focus()
+    await tab.type("/u")
+    await offers(tab, "undo", "usage")
+    for key, name in (("ArrowDown", "usage"), ("ArrowDown", "undo"), ("ArrowUp", "usage")):
+        await tab.press(key)
+        await expect(tab.chosen).to_contain_text(f"/{name}")
+        chosen = await tab.chosen.get_attribute("id")
+        assert chosen
+        await expect(tab.composer).to_have_attribute("aria-activedescendant", chosen)
+    await tab.press("Tab")
+    await expect(tab.composer).to_have_value("/usage")
+    await expect(tab.composer).to_be_focused()
+    await tab.press("Escape")
+    await expect(tab.palette).to_be_hidden()
+    await expect(tab.composer).to_have_value("/usage")
+    await tab.press("Enter")
+    await expect(tab.notice).to_contain_text("tokens in")
+
+
+async def test_enter_completes_a_part_of_a_name_and_runs_a_whole_one(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(session("turns", "a", "b", "c", "d"))
+    tab = await user.opens(server.http)
+    await tab.connected()
+    await tab.type("/und")
+    await offers(tab, "undo")
+    await tab.press("Enter")
+    # It takes an argument, so there is room for one.
+    await expect(tab.composer).to_have_value("/undo ")
+    await tab.shows("a", "b", "c", "d")
+    await tab.press("Enter")
+    await tab.shows("a", "b")
+    await tab.composer.fill("")
+    await tab.type("/undo")
+    await offers(tab, "undo")
+    await tab.press("Enter")
+    await tab.shows()
+
+
+async def test_a_click_on_a_listed_command_completes_it_and_keeps_the_focus(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    await tab.ready()
+    await tab.composer.focus()
+    await tab.type("/")
+    await tab.options.filter(has_text="/status").click()
+    await expect(tab.composer).to_have_value("/status")
+    await expect(tab.composer).to_be_focused()
+    await tab.press("Enter")
+    await expect(tab.notice).to_contain_text("Untitled session: 0 messages")
+    async with client(server.ws(tab.session_id)) as other:
+        assert other.view.texts == []

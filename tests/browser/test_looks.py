@@ -1,0 +1,208 @@
+"""The page on every screen, in the dark, and without a mouse."""
+
+import re
+from typing import Literal
+
+import pytest
+from playwright.async_api import Browser, ViewportSize, expect
+
+from tests.browser.chromium import Person, Tab, person
+from tests.browser.dictation import Dictation
+from tests.browser.setting import CYAN, SAILING, Given, Serve, session
+from tests.support.server import Running
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+SAID = [message["content"] for message in SAILING["messages"]]
+PHONE: ViewportSize = {"width": 360, "height": 740}
+DESK: ViewportSize = {"width": 1180, "height": 760}
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+WIDE = "w" * 300
+
+OVERFLOWING = """() => {
+    const width = document.documentElement.clientWidth;
+    const parts = ["html", "main", "main > footer", "nav", "article", "details", "dialog[open]"];
+    return [...document.querySelectorAll([...parts, "[role=log]", "[role=status]", "[role=alert]", "[role=listbox]"])]
+        .filter((one) => one.scrollWidth > one.clientWidth + 1 || one.getBoundingClientRect().right > width + 1)
+        .map((one) => `${one.tagName} ${one.className}: ${one.scrollWidth} in ${one.clientWidth}`);
+}"""
+"""What is wider than its place."""
+
+CONTRASTS = """() => {
+    const canvas = Object.assign(document.createElement("canvas"), {width: 1, height: 1});
+    const context = canvas.getContext("2d", {willReadFrequently: true});
+    const painted = (colours) => {
+        context.clearRect(0, 0, 1, 1);
+        for (const colour of colours) { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); }
+        return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const luminance = (rgb) => rgb.map((c) => c / 255).map((c) => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
+    const found = {};
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const text = walker.currentNode.data.trim(), element = walker.currentNode.parentElement;
+        const seen = element.checkVisibility({opacityProperty: true, visibilityProperty: true});
+        if (!text || !seen || element.matches(":disabled")) continue;
+        const behind = [];
+        for (let one = element; one; one = one.parentElement) behind.unshift(getComputedStyle(one).backgroundColor);
+        const [ink, paper] = [[...behind, getComputedStyle(element).color], behind].map(painted).map(luminance);
+        found[text.slice(0, 40)] = (Math.max(ink, paper) + .05) / (Math.min(ink, paper) + .05);
+    }
+    return found;
+}"""
+"""The contrast of every text that can be seen, by the formula of WCAG 2."""
+
+
+async def fits(tab: Tab) -> None:
+    await tab.drawn()
+    assert await tab.page.evaluate(OVERFLOWING) == []
+
+
+async def test_nothing_is_wider_than_the_screen_and_all_text_can_be_read(
+    server: Running, given: Given, user: Person
+) -> None:
+    code = "| " + "column | " * 60
+    urls = ("https://example.invalid/" + WIDE, CYAN)
+    parts = [{"type": "text", "text": WIDE}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
+    given(
+        session(
+            "wide",
+            WIDE,
+            code,
+            {"role": "user", "content": parts},
+            {"role": "tool", "content": WIDE, "name": WIDE},
+            {"role": "assistant", "content": {"json": WIDE}},
+            "What of it?",
+            title=WIDE,
+            model=WIDE,
+            workspace="/" + WIDE,
+        )
+    )
+    tab = await user.opens(server.http)
+    await tab.connected()
+    for summary in await tab.log.locator("summary").all():
+        await summary.click()
+    await readable(tab)
+    await tab.submit("/status")
+    await expect(tab.notice).to_contain_text(WIDE)
+    await readable(tab)
+    await tab.submit("/" + WIDE)
+    await expect(tab.alert).to_contain_text("There is no command")
+    await readable(tab)
+    await tab.submit("/")
+    await expect(tab.palette).to_be_visible()
+    await readable(tab)
+
+
+async def readable(tab: Tab) -> None:
+    """Asserts that what is on screen fits and stands out, on a phone and on a desk, by day and by night."""
+    for size in (PHONE, DESK):
+        await tab.page.set_viewport_size(size)
+        await fits(tab)
+        for scheme in SCHEMES:
+            await tab.page.emulate_media(color_scheme=scheme)
+            paper = await tab.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+            dark = max(int(part) for part in re.findall(r"\d+", paper)) < 64
+            assert dark == (scheme == "dark"), paper
+            contrasts = await tab.page.evaluate(CONTRASTS)
+            assert len(contrasts) > 10
+            assert {text: ratio for text, ratio in contrasts.items() if ratio < 4.5} == {}, (scheme, size)
+
+
+async def test_on_a_phone_the_sessions_are_a_menu(serve: Serve, given: Given, browser: Browser) -> None:
+    given(SAILING, session("other", "left", "right", title="Which side?"))
+    server = await serve()
+    async with person(browser, viewport=PHONE, has_touch=True, is_mobile=True) as user:
+        tab = await user.opens(server.http)
+        await tab.shows(*SAID)
+        await expect(tab.links.first).to_be_hidden()
+        await tab.page.get_by_role("button", name="Open the session list").tap()
+        await expect(tab.links).to_have_count(2)
+        await fits(tab)
+        await tab.links.filter(has_text="Which side?").tap()
+        await tab.shows("left", "right")
+        await expect(tab.links.first).to_be_hidden()
+        await fits(tab)
+        await tab.page.get_by_role("button", name="Open the session list").tap()
+        await tab.press("Escape")
+        await expect(tab.links.first).to_be_hidden()
+        await tab.composer.fill("Which?")
+        await tab.send.tap()
+        await tab.shows("left", "right", "Which?", "Which?")
+
+
+async def test_everything_can_be_done_without_a_mouse(
+    server: Running, given: Given, browser: Browser, dictation: Dictation
+) -> None:
+    given(SAILING, session("other", "left", "right", title="Which side?"))
+    async with person(browser) as user:
+        tab = await user.opens(server.http)
+        await tab.shows(*SAID)
+        await tab.connected()
+        await expect(tab.composer).to_be_focused()
+
+        # Taking back, by the list of commands.
+        await tab.type("/un")
+        await tab.press("Tab", "Enter")
+        await tab.shows(*SAID[:2])
+        await expect(tab.composer).to_be_focused()
+        await tab.press("End", "Shift+Home", "Delete")
+
+        # Starting and stopping a reply: Stop comes after the composer.
+        await tab.type("Tell me a story")
+        await tab.press("Enter")
+        dictation.say("Once upon")
+        await expect(tab.reply).to_contain_text("Once upon")
+        await tab.press("Tab")
+        await expect(tab.stop).to_be_focused()
+        await tab.press("Enter")
+        await expect(tab.messages.last).to_contain_text("Stopped")
+        await expect(tab.composer).to_be_focused()
+
+        # Reading: the transcript comes before the composer (and what the notice offers), and scrolls by keys.
+        for _ in range(4):
+            await tab.press("Shift+Tab")
+            if await tab.log.evaluate("(log) => log === document.activeElement"):
+                break
+        await expect(tab.log).to_be_focused()
+
+        # Another session, and deleting the first.
+        await tab.press("Shift+Tab", "Shift+Tab")
+        await expect(tab.links.nth(1)).to_be_focused()
+        await tab.press("Enter")
+        await tab.shows("left", "right")
+        await expect(tab.composer).to_be_focused()
+        await tab.connected()
+        doomed = tab.page.get_by_role("button", name="Delete session: First night passage")
+        await doomed.focus()
+        await expect(doomed).to_be_visible()
+        await expect(doomed).to_have_css("opacity", "1")
+        await tab.press("Enter")
+        dialog = tab.page.get_by_role("dialog")
+        await expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+        await tab.press("Escape")
+        await expect(dialog).to_be_hidden()
+        await expect(doomed).to_be_focused()
+        await tab.press("Enter", "Tab", "Enter")
+        await expect(tab.links).to_have_count(1)
+        await tab.shows("left", "right")
+
+
+async def test_what_matters_has_a_name_for_those_who_hear_the_page(
+    server: Running, given: Given, browser: Browser
+) -> None:
+    given(SAILING)
+    async with person(browser) as user:
+        tab = await user.opens(server.http)
+        await tab.connected()
+        await expect(tab.page.locator("main")).to_have_count(1)
+        await expect(tab.page.get_by_role("log", name="Transcript")).to_be_visible()
+        await expect(tab.page.get_by_role("heading", level=2, name="You")).to_have_count(2)
+        await expect(tab.page.get_by_role("heading", level=2, name="Assistant")).to_have_count(2)
+        for element in await tab.page.locator("button, a, textarea, input, img").all():
+            if await element.is_visible():
+                named = await element.evaluate(
+                    "(e) => e.ariaLabel || e.innerText?.trim() || e.labels?.length || e.hasAttribute('alt')"
+                )
+                assert named, await element.evaluate("(e) => e.outerHTML")
