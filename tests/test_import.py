@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from backchat.importer import Result, files_in, import_files
 from backchat.store.sqlite import Database
+from backchat.transcript import Created, path
 from tests.support.client import PATIENCE, Json, client
 from tests.support.server import SAMPLES, Running, running
 
@@ -274,10 +275,11 @@ def test_any_field_of_any_name_and_value_survives(
     kept(data, value)
     with Database(data) as database:
         loaded = database.load(value["session_id"])
-    for row, added in zip(value["messages"], loaded.added, strict=True):
+    stored = path(loaded.tree[len(rows)])
+    for row, message in zip(value["messages"], stored, strict=True):
         rest = {name: field for name, field in row.items() if name not in ("role", "content", "timestamp")}
-        assert canonical(added.message.content) == canonical(row["content"])
-        assert canonical(added.message.extra or {}) == canonical(rest)
+        assert canonical(message.content) == canonical(row["content"])
+        assert canonical(message.extra or {}) == canonical(rest)
 
 
 # Again, and beside a server.
@@ -533,7 +535,8 @@ async def test_a_field_of_the_wrong_type_is_kept_but_not_believed(tmp_path: Path
     extra = json.loads(body).get("extra", {})
     assert canonical({field: extra.get(field) for field in wrong}) == canonical(wrong)
     with Database(tmp_path / "data") as database:
-        created = database.load("a").events[0].body
+        created = database.load("a").history[0].event.body
+    assert isinstance(created, Created)
     facts = {name: getattr(created, name) for name in ("title", "model", "workspace", "personality", "estimated_cost")}
     assert facts == dict.fromkeys(facts)
     assert (getattr(created, "input_tokens", None), getattr(created, "output_tokens", None)) == (0, 0)

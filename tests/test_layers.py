@@ -17,7 +17,7 @@ ORDER = [
     "ops",
     "commands",
     "frames",
-    "rows",
+    "foreign",
     "backends.base",
     "backends.echo",
     "store.base",
@@ -25,6 +25,7 @@ ORDER = [
     "store.threads",
     "hub.local",
     "sessions",
+    "registry",
     "runs",
     "outbox",
     "connection",
@@ -38,7 +39,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-PURE = {"errors", "transcript", "ops", "commands", "frames", "rows"}
+PURE = {"errors", "transcript", "ops", "commands", "frames", "foreign"}
 WORLDLY = {
     "asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "socket", "sqlite3", "subprocess",
     "sys", "threading", "time", "uuid",

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import json
+import shutil
 import socket
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from backchat.store.base import Checkpoint, Commit
 from backchat.store.sqlite import Database
+from backchat.transcript import TAIL_BYTES, Message
 from tests.support.client import PATIENCE, Client, Refused, View, client, eventually
 from tests.support.server import Running, running
 
@@ -309,44 +311,112 @@ async def test_a_commit_that_fails_is_answered_and_every_client_starts_over_from
         assert one.view.facts() == two.view.facts()
 
 
-async def test_a_commit_that_seemed_to_fail_but_happened_is_found_by_its_op_id(server: Running) -> None:
-    def lying(write: Write) -> Write:
-        def lie(commits: Sequence[Commit], checkpoints: Any = ()) -> list[Exception | None]:
-            write(commits, checkpoints)
+def lying_once(write: Write) -> Write:
+    """Commits, and says the first time that it failed."""
+    lies = iter([True])
+
+    def lie(commits: Sequence[Commit], checkpoints: Any = ()) -> list[Exception | None]:
+        results = write(commits, checkpoints)
+        return [sqlite3.OperationalError("disk I/O error")] * len(commits) if next(lies, False) else results
+
+    return lie
+
+
+def failing_once(write: Write) -> Write:
+    """Commits nothing the first time."""
+    failures = iter([True])
+
+    def fail(commits: Sequence[Commit], checkpoints: Any = ()) -> list[Exception | None]:
+        if next(failures, False):
             return [sqlite3.OperationalError("disk I/O error")] * len(commits)
+        return write(commits, checkpoints)
 
-        return lie
+    return fail
 
+
+async def broken_for_good(data: Path) -> sqlite3.Connection:
+    """A database that takes no event any more, until its trigger `broken` is dropped."""
+    db = sqlite3.connect(data / "backchat.db")
+    db.execute("CREATE TRIGGER broken BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'broken'); END")
+    return db
+
+
+@pytest.mark.parametrize("op_id", ["a", None])
+async def test_a_commit_that_seemed_to_fail_but_happened_is_answered_as_done(
+    server: Running, op_id: str | None
+) -> None:
     async with client(server.ws()) as one:
         await seeded(one, 3)
-        replace_write(server, lying)
-        known = await one.send("submit", text="/undo", op_id="a")
-        assert (await one.reply(known))["data"]["removed_preview"] == "question 3"
-        unknown = await one.send("submit", text="/undo")
-        with pytest.raises(Refused) as caught:
-            await one.reply(unknown)
-        assert caught.value.code == "storage_failed"
-        await one.again(3)
-        assert len(one.view.messages) == 2, "the view shows what the disk has"
+        replace_write(server, lying_once)
+        undo = await one.send("submit", text="/undo", **({"op_id": op_id} if op_id else {}))
+        assert (await one.reply(undo))["data"]["removed_preview"] == "question 3"
+        order = [frame.get("method", "reply") for frame in one.seen[-2:]]
+        assert order == ["attached", "reply"], "what happened is shown before it is answered"
+        assert len(one.view.messages) == 4
 
 
-async def test_a_live_run_does_not_survive_a_failed_commit_as_a_ghost(tmp_path: Path) -> None:
+async def test_a_run_asked_for_by_a_commit_that_seemed_to_fail_is_started(server: Running) -> None:
+    async with client(server.ws()) as one:
+        replace_write(server, lying_once)
+        await one.say("hello")
+        await one.until(lambda: one.view.run is None and len(one.view.messages) == 2)
+        assert one.view.texts == ["hello", "hello"]
+
+
+async def test_what_a_run_had_shown_survives_a_failed_commit(tmp_path: Path) -> None:
     async with running(tmp_path, echo_delay=0.01) as server, client(server.ws()) as one:
         await one.submit("word " * 2000)
-        await one.until(lambda: one.view.run and one.view.run["text"])
-        db = sqlite3.connect(tmp_path / "backchat.db")
-        db.execute("CREATE TRIGGER broken BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'broken'); END")
-        with pytest.raises(Refused):
+        await one.until(lambda: one.view.run and len(one.view.run["text"]) > 20)
+        replace_write(server, failing_once)
+        with pytest.raises(Refused) as caught:
             await one.submit("/stop")
-        await one.again(2)
-        assert one.view.run is None
-        db.execute("DROP TRIGGER broken")
-        db.close()
+        assert caught.value.code == "storage_failed"
+        await one.until(lambda: one.view.run is None and len(one.view.messages) == 2)
+        assert one.view.messages[1]["finish"] == "interrupted"
+        assert one.view.messages[1]["content"].startswith("word word word word")
         assert (await one.submit("/status"))["data"]["agent_running"] is False
+        # Nothing of the old run comes through into the next.
         await one.submit("/retry")
         await one.until(lambda: one.view.run and one.view.run["text"])
         await one.submit("/stop")
         assert one.view.messages[-1]["finish"] == "stopped"
+
+
+async def test_a_disk_that_stays_broken_closes_the_clients_instead_of_trying_for_ever(tmp_path: Path) -> None:
+    async with running(tmp_path, echo_delay=0.01) as server:
+        async with client(server.ws()) as one:
+            session_id = one.session_id
+            await one.submit("word " * 2000)
+            await one.until(lambda: one.view.run and one.view.run["text"])
+            db = await broken_for_good(tmp_path)
+            stop = await one.send("submit", text="/stop")
+            assert await one.closed() == 1011
+            with pytest.raises(Refused) as caught:
+                await one.reply(stop)
+            assert caught.value.code == "storage_failed"
+            assert len(one.named("attached")) == 2
+        await eventually(lambda: not server.backchat.sessions._live)
+        db.execute("DROP TRIGGER broken")
+        db.close()
+        async with client(server.ws(session_id)) as one:
+            assert one.view.texts[0].startswith("word")
+            await one.submit("/undo")
+
+
+async def test_a_log_that_cannot_be_read_after_a_failed_commit_leaves_nobody_waiting(server: Running) -> None:
+    async with client(server.ws()) as one:
+        await seeded(one, 2)
+        replace_write(server, failing_once)
+        db = sqlite3.connect(server.settings.data / "backchat.db")
+        db.execute("UPDATE event SET body = '[]'")
+        db.commit()
+        db.close()
+        undo = await one.send("submit", text="/undo")
+        assert await one.closed() == 1011
+        with pytest.raises(Refused) as caught:
+            await one.reply(undo)
+        assert caught.value.code == "storage_failed"
+    await eventually(lambda: not server.backchat.sessions._live)
 
 
 # Resuming.
@@ -446,12 +516,121 @@ async def test_an_undo_past_what_a_view_has_replaces_the_view(tmp_path: Path) ->
                 assert fresh.view.facts() == one.view.facts()
 
 
+async def test_a_page_waits_for_what_was_decided_before_it(server: Running) -> None:
+    async with client(server.ws()) as one:
+        await seeded(one, 2)
+        gate = Gate(server)
+        undo = await one.send("submit", text="/undo")
+        await gate.reached()
+        page = await one.send("messages", before=99)
+        gate.open.set()
+        assert len((await one.reply(page))["messages"]) == 2
+        assert [frame["id"] for frame in one.seen if "method" not in frame][-2:] == [undo, page]
+
+
+async def test_neither_a_page_nor_a_tail_nor_a_resume_is_larger_than_its_bound(tmp_path: Path) -> None:
+    async with running(tmp_path, backend="none") as server, client(server.ws()) as one:
+        for _ in range(6):
+            await one.submit("x" * (TAIL_BYTES // 3))
+        async with client(server.ws(one.session_id)) as late:
+            assert late.view.start == 4
+            assert (await late.request("messages", before=4))["start"] == 2
+        async with client(server.ws(one.session_id, "after=1")) as back:
+            assert back.attached["reset"] is True
+        async with client(server.ws(one.session_id, "after=7")) as back:
+            assert back.attached["events"] == []
+
+
+# What is kept in memory, and for how long.
+
+
+async def test_sessions_that_nobody_uses_leave_memory_and_come_back_the_same(tmp_path: Path) -> None:
+    async with running(tmp_path, idle_sessions=2) as server:
+        facts = {}
+        for number in range(5):
+            async with client(server.ws()) as one:
+                await one.say(f"session {number}")
+                facts[one.session_id] = one.view.facts()
+        live = server.backchat.sessions._live
+        await eventually(lambda: len(live) == 2)
+        for session_id, known in facts.items():
+            async with client(server.ws(session_id)) as one:
+                assert one.view.facts() == known
+        await eventually(lambda: len(live) == 2)
+
+
+async def test_a_session_stays_in_memory_while_a_client_is_attached(tmp_path: Path) -> None:
+    async with running(tmp_path, idle_sessions=0) as server, client(server.ws()) as one:
+        live = server.backchat.sessions._live[one.session_id]
+        async with client(server.ws()), client(server.ws(one.session_id)):
+            pass
+        await one.say("still here")
+        assert server.backchat.sessions._live[one.session_id] is live
+
+
+async def test_a_bounded_number_of_requests_of_one_connection_wait_for_their_reply(tmp_path: Path) -> None:
+    async with running(tmp_path, in_flight=5) as server, client(server.ws()) as one:
+        await seeded(one, 1)
+        gate = Gate(server)
+        requests = [await one.send("submit", text="/status") for _ in range(3)]
+        requests += [await one.send("submit", text="/undo")]
+        await gate.reached()
+        requests += [await one.send("submit", text="/status") for _ in range(30)]
+        session = server.backchat.sessions._live[one.session_id]
+        await eventually(lambda: len(session._pending) == 5)
+        # A second client is decided on at once: its connection is another one.
+        async with client(server.ws(one.session_id)) as two:
+            await two.send("submit", text="/status")
+            await eventually(lambda: len(session._pending) == 6)
+            gate.open.set()
+            for request in requests:
+                await one.reply(request)
+
+
+async def test_a_reply_is_saved_while_it_is_written_even_if_no_more_of_it_comes(tmp_path: Path) -> None:
+    async with running(tmp_path / "one", echo_delay=0.01) as server, client(server.ws()) as one:
+        await one.submit("word " * 5000)
+        session_id = one.session_id
+
+        def saved() -> list[tuple[str]]:
+            db = sqlite3.connect(tmp_path / "one" / "backchat.db")
+            try:
+                return db.execute("SELECT text FROM checkpoint").fetchall()
+            finally:
+                db.close()
+
+        await eventually(saved)
+        # The disk as a crash would leave it.
+        shutil.copytree(tmp_path / "one", tmp_path / "two")
+    async with running(tmp_path / "two") as server, client(server.ws(session_id)) as one:
+        await one.until(lambda: len(one.view.messages) == 2)
+        assert one.view.messages[1]["finish"] == "interrupted"
+        assert one.view.messages[1]["content"].startswith("word word")
+
+
+async def test_a_backend_that_sends_no_text_ends_its_run_and_the_session_goes_on(server: Running) -> None:
+    class Garbled:
+        async def reply(self, transcript: list[Message]) -> AsyncGenerator[str, None]:
+            yield "all is "
+            yield "\ud83d"
+
+    runs = server.backchat._runs
+    assert runs is not None
+    runs._backend = Garbled()
+    async with client(server.ws()) as one:
+        ended = await one.ended((await one.submit("hello"))["run_id"])
+        assert ended["reason"] == "failed"
+        assert ended["error"]["data"]["code"] == "backend_failed"
+        assert (one.view.texts[1], one.view.messages[1]["finish"]) == ("all is ", "failed")
+        assert (await one.submit("/undo"))["data"]["removed_count"] == 2
+
+
 # Slow and silent clients.
 
 
 async def test_a_client_that_stops_reading_is_dropped_and_costs_the_others_nothing(tmp_path: Path) -> None:
     # An outbox that never overflows: it is the time limit that ends this.
-    limits = {"outbox_frames": 10**6, "outbox_bytes": 10**9, "send_seconds": 0.3}
+    limits = {"outbox_frames": 10**6, "outbox_characters": 10**9, "send_seconds": 0.3}
     async with running(tmp_path, **limits) as server, client(server.ws()) as healthy:
         stalled = _stalled(server.port, healthy.session_id)
         try:
@@ -469,7 +648,7 @@ async def test_a_client_that_stops_reading_is_dropped_and_costs_the_others_nothi
 
 async def test_a_client_that_falls_too_far_behind_is_told_to_resume(tmp_path: Path) -> None:
     # A time limit that never strikes: it is the outbox that ends this.
-    limits = {"outbox_frames": 20, "outbox_bytes": 10**9, "send_seconds": 60}
+    limits = {"outbox_frames": 20, "outbox_characters": 10**9, "send_seconds": 60}
     async with running(tmp_path, **limits) as server, client(server.ws()) as healthy:
         stalled = _stalled(server.port, healthy.session_id)
         try:

@@ -14,7 +14,8 @@ from backchat.ops import Outcome
 from backchat.store.base import Checkpoint, Commit, OpRecord, SessionInfo
 from backchat.store.sqlite import MIGRATIONS, Database
 from backchat.store.threads import ThreadedStore
-from backchat.transcript import Event, Tree, fold
+from backchat.transcript import Event
+from tests.support.client import eventually
 from tests.support.histories import Action, History, actions, lived
 from tests.support.views import AT
 
@@ -35,6 +36,10 @@ def commits(history: History, session_id: str = "s") -> list[Commit]:
     return [commit(outcome, events, session_id) for outcome, events in history.outcomes]
 
 
+def log(database: Database, session_id: str) -> list[Event]:
+    return [step.event for step in database.load(session_id).history]
+
+
 def refuse_revision(directory: Path, revision: int) -> None:
     """From now on the database refuses this event, and no other."""
     with sqlite3.connect(directory / "backchat.db") as db:
@@ -52,10 +57,8 @@ def test_what_is_loaded_folds_to_what_was_lived_through(chosen: list[Action]) ->
     with tempfile.TemporaryDirectory() as directory, Database(Path(directory)) as database:
         assert database.write(commits(history)) == [None] * len(history.outcomes)
         loaded = database.load("s")
-    tree = Tree()
-    for added in loaded.added:
-        tree.add(added)
-    assert [state for _, state in fold(loaded.events, tree)] == history.states[1:]
+    tree = loaded.tree
+    assert [step.after for step in loaded.history] == history.states[1:]
     assert {number: node.message for number, node in tree.nodes.items()} == {
         number: node.message for number, node in history.tree.nodes.items()
     }
@@ -85,8 +88,8 @@ def test_when_a_commit_fails_later_ones_of_its_session_fail_and_those_of_others_
         assert isinstance(failed, sqlite3.IntegrityError)
         assert later is not None
         assert fine is None
-        assert [event.revision for event in database.load("s").events] == [1, 2]
-        assert [event.revision for event in database.load("other").events] == [1, 2]
+        assert [event.revision for event in log(database, "s")] == [1, 2]
+        assert [event.revision for event in log(database, "other")] == [1, 2]
 
 
 def test_an_id_is_never_used_twice_even_after_deletion(tmp_path: Path) -> None:
@@ -122,6 +125,46 @@ def test_an_event_of_an_unknown_type_refuses_the_session_and_changes_nothing(tmp
         db.close()
         with pytest.raises(SessionUnreadable, match=r"sung, version 7"):
             database.load("s")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM message WHERE id = 1",
+        "DELETE FROM event WHERE revision = 2",
+        "UPDATE message SET content = '{' WHERE id = 2",
+        "UPDATE event SET body = '[]' WHERE revision = 2",
+        "UPDATE event SET head = 99 WHERE revision = 2",
+    ],
+)
+def test_a_damaged_log_refuses_the_session_whatever_the_damage(tmp_path: Path, damage: str) -> None:
+    with Database(tmp_path) as database:
+        database.write(commits(lived([("submit", "x"), ("stop", None), ("submit", "y")], "a", "b")))
+        with sqlite3.connect(tmp_path / "backchat.db") as db:
+            db.execute(damage)
+        db.close()
+        with pytest.raises(SessionUnreadable, match="damaged"):
+            database.load("s")
+
+
+def test_a_checkpoint_that_cannot_be_saved_costs_nobody_a_commit(tmp_path: Path) -> None:
+    with Database(tmp_path) as database:
+        with sqlite3.connect(tmp_path / "backchat.db") as db:
+            db.execute("CREATE TRIGGER broken BEFORE INSERT ON checkpoint BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        db.close()
+        assert database.write(commits(lived([])), [("s", Checkpoint("r", "x"))]) == [None]
+
+
+async def test_the_writer_outlives_a_defect(tmp_path: Path) -> None:
+    store = ThreadedStore(tmp_path)
+    results: list[Exception | None] = []
+    # What no SQLite error is: a text that cannot be encoded.
+    store.commit(commit(*lived([]).outcomes[0], session_id="\ud800"), results.append)
+    await eventually(lambda: results)
+    store.commit(commits(lived([]))[0], results.append)
+    await store.close()
+    assert isinstance(results[0], UnicodeEncodeError)
+    assert results[1] is None
 
 
 def test_a_checkpoint_is_there_until_its_run_ends(tmp_path: Path) -> None:
@@ -184,4 +227,4 @@ async def test_what_was_enqueued_behind_a_failed_commit_fails_with_it(tmp_path: 
     assert None not in results
     assert len(results) == 2
     with Database(tmp_path) as database:
-        assert [event.revision for event in database.load("s").events] == [1]
+        assert [event.revision for event in log(database, "s")] == [1]

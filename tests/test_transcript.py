@@ -79,7 +79,7 @@ seeds = st.lists(st.text(max_size=5), max_size=12)
 @given(actions, seeds)
 def test_the_fold_of_the_log_equals_the_state_that_was_lived_through(chosen: list[Action], seed: list[str]) -> None:
     history = lived(chosen, *seed)
-    assert [state for _, state in fold(history.events, history.tree)] == history.states[1:]
+    assert [step.after for step in fold(history.events, history.tree)] == history.states[1:]
     assert [event.revision for event in history.events] == list(range(1, len(history.events) + 1))
 
 

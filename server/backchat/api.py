@@ -17,9 +17,10 @@ from backchat import frames
 from backchat.access import COOKIE, Access
 from backchat.commands import check_text, describe
 from backchat.errors import BackchatError, InvalidParams, ParseError, TimedOut, TooLarge, Unauthorized, UnknownMethod
+from backchat.foreign import messages_of
 from backchat.ops import status_fields
-from backchat.rows import messages_of
-from backchat.sessions import Session, Sessions
+from backchat.registry import Sessions
+from backchat.sessions import Session
 from backchat.store.base import Place, Summary
 from backchat.transcript import Created, State
 
@@ -108,6 +109,8 @@ class Api:
         body = await self._body(request, _NewSession)
         if body.title is not None:
             check_text(body.title)
+            if not body.title.strip():
+                raise InvalidParams("The title is empty.")
             if len(body.title) > MOST_TITLE:
                 raise InvalidParams(f"A title takes at most {MOST_TITLE} characters.")
         messages = messages_of(body.messages, self._sessions.clock())
@@ -154,7 +157,11 @@ class Api:
 async def error_response(_: Request, error: Exception) -> Response:
     """An error as a response: the exception handler for BackchatError."""
     assert isinstance(error, BackchatError)
-    return json_response({"error": frames.error_body(error)}, error.status)
+    response = json_response({"error": frames.error_body(error)}, error.status)
+    if isinstance(error, Unauthorized):
+        # RFC 9110, section 11.6.1.
+        response.headers["www-authenticate"] = "Bearer"
+    return response
 
 
 async def no_route(_: Request, error: Exception) -> Response:
@@ -167,7 +174,8 @@ async def no_route(_: Request, error: Exception) -> Response:
 
 def json_response(body: Any, status: int = 200) -> Response:
     """A response that nobody keeps."""
-    return Response(msgspec.json.encode(body), status, {"cache-control": "no-store"}, media_type="application/json")
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
 
 
 async def _healthz(_: Request) -> Response:

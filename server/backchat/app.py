@@ -22,8 +22,8 @@ from backchat.config import Settings
 from backchat.connection import Connection, Limits, close
 from backchat.errors import BackchatError, DataDirectoryError, InvalidParams
 from backchat.hub.local import LocalHub
+from backchat.registry import Sessions
 from backchat.runs import Runs
-from backchat.sessions import Sessions
 from backchat.store.threads import ThreadedStore
 from backchat.transcript import Created
 
@@ -56,7 +56,7 @@ class Backchat:
         self._limits = Limits(
             in_flight=settings.in_flight,
             outbox_frames=settings.outbox_frames,
-            outbox_characters=settings.outbox_bytes,
+            outbox_characters=settings.outbox_characters,
             send_seconds=settings.send_seconds,
         )
         self._api = Api(self.sessions, self._access, backend=settings.backend, most_bytes=settings.max_frame)

@@ -97,7 +97,7 @@ def cli() -> None:
 @_option("--max-frame", "Most bytes in a WebSocket message or a request body.", type=int)
 @_option("--in-flight", "Most requests of one connection that wait for their reply.", type=int)
 @_option("--outbox-frames", "Most frames that may wait for one slow client.", type=int)
-@_option("--outbox-bytes", "About how many bytes may wait for one slow client.", type=int)
+@_option("--outbox-characters", "Most characters that may wait for one slow client.", type=int)
 @_option("--send-seconds", "How long a client may take to accept one frame.", type=float)
 @_option("--idle-sessions", "How many sessions that nobody uses stay in memory.", type=int)
 def serve(data: Path | None, token_file: Path | None, **options: Any) -> None:

@@ -16,7 +16,7 @@ _RANGES: Final = (
     ("max_frame", 1, 2**30),
     ("in_flight", 1, 10**6),
     ("outbox_frames", 1, 10**6),
-    ("outbox_bytes", 1, 2**31),
+    ("outbox_characters", 1, 2**31),
     ("send_seconds", 0.01, 3600),
     ("idle_sessions", 0, 10**6),
     ("echo_delay", 0, 60),
@@ -39,7 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_frame: int = 1024 * 1024
     in_flight: int = 32
     outbox_frames: int = 1024
-    outbox_bytes: int = 8 * 1024 * 1024
+    outbox_characters: int = 8 * 1024 * 1024
     send_seconds: float = 10.0
     idle_sessions: int = 256
 

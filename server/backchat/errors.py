@@ -2,7 +2,8 @@
 
 `name` is the stable name that a client sees as `data.code` (DESIGN section 4), `number` the JSON-RPC error code,
 `status` the HTTP status, `close` the WebSocket close code where the situation ends or refuses a connection. Turning
-an error into a frame or a response happens in one place each: `frames.error_reply` and `app`.
+an error into a frame or a response happens in one place each: `frames.error_reply` and
+`api.error_response`.
 """
 
 from typing import Any, ClassVar, Final
@@ -132,7 +133,7 @@ class StaleRevision(BackchatError):
     name = "stale_revision"
 
     def __init__(self, revision: int) -> None:
-        super().__init__("The conversation has changed since; look again before you repeat this.", revision=revision)
+        super().__init__("The transcript has changed since; look again before you repeat this.", revision=revision)
 
 
 class OpIdReused(BackchatError):
@@ -207,13 +208,18 @@ class Forbidden(BackchatError):
 
 
 class StorageFailed(BackchatError):
-    """A commit failed, and what was asked for has not happened; asking again is safe."""
+    """The store failed. What was asked for has not happened, unless `unknown`: then nobody can say before the store
+    works again, and only a repetition under the same op_id is safe."""
 
     name = "storage_failed"
     status = 503
 
-    def __init__(self) -> None:
-        super().__init__("This could not be stored, so it was not done. Try again.")
+    def __init__(self, *, unknown: bool = False) -> None:
+        super().__init__(
+            "The server cannot reach its storage; whether this was done is not known."
+            if unknown
+            else "This could not be stored, so it was not done. Try again."
+        )
 
 
 class BackendFailed(BackchatError):

@@ -337,7 +337,7 @@ def bare_notification(params: Notification) -> Raw:
     return Raw(_encode(_Bare(_NAMES[type(params)], params)))
 
 
-def reply(request_id: RequestId, result: Reply | Page | Raw) -> str:
+def reply(request_id: RequestId, result: Reply | Page) -> str:
     """The reply to a request as a text frame."""
     return _encode(_Replied("2.0", request_id, result)).decode()
 

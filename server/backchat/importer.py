@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import sqlite3
 import stat
 import time
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from backchat import ops
-from backchat.errors import SessionExists, StorageFailed
-from backchat.rows import Broken, Imported, NotASession, session_of
+from backchat.errors import SessionExists
+from backchat.foreign import Broken, Imported, NotASession, session_of
 from backchat.sessions import OWNER, SESSION_ID
 from backchat.store.base import Commit, SessionInfo
 from backchat.store.sqlite import Database
@@ -53,10 +54,12 @@ def import_files(database: Database, files: list[Path]) -> Iterator[Result]:
             yield Result(file, "skipped", str(reason))
         except Broken as reason:
             yield Result(file, "broken", str(reason))
+        except sqlite3.Error as error:
+            yield Result(file, "broken", f"it could not be stored: {error}")
 
 
 def _import(database: Database, file: Path) -> str:
-    """Raises NotASession, SessionExists, Broken."""
+    """Raises NotASession, SessionExists, Broken, sqlite3.Error."""
     now = time.time()
     try:
         found = file.stat()
@@ -78,10 +81,8 @@ def _import(database: Database, file: Path) -> str:
     if database.has_session(session_id):
         raise SessionExists(f"session {session_id} is there already, or was deleted")
     failure = database.write([_commit(session_id, imported, now)])[0]
-    if isinstance(failure, SessionExists):
-        raise failure
     if failure is not None:
-        raise StorageFailed from failure
+        raise failure
     return session_id
 
 

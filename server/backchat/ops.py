@@ -21,7 +21,6 @@ from backchat.transcript import (
     State,
     Submitted,
     Tree,
-    Usage,
     content_size,
     text_of,
 )
@@ -31,12 +30,11 @@ PREVIEW: Final = 40
 
 
 class LiveRun(Struct, frozen=True):
-    """The reply being generated: a child of message `parent`, with `text` so far, by `model` where one is known."""
+    """The reply being generated: a child of message `parent`, with `text` so far."""
 
     run_id: str
     parent: int
     text: str
-    model: str | None = None
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -103,7 +101,7 @@ class Stopped(Struct, frozen=True):
 def _stopped(view: View) -> Stopped:
     if view.run is None:
         return Stopped(view.head)
-    added = _reply(view, view.run, "stopped", None)
+    added = _reply(view, view.run, "stopped")
     if added is None:
         return Stopped(view.head, (), StopRun("stopped"))
     # A node that no tree holds yet: the session adds the message when it stages the outcome.
@@ -111,7 +109,7 @@ def _stopped(view: View) -> Stopped:
     return Stopped(head, (_replied(added),), StopRun("stopped"))
 
 
-def _reply(view: View, run: LiveRun, finish: str, usage: Usage | None) -> Added | None:
+def _reply(view: View, run: LiveRun, finish: str) -> Added | None:
     # A reply that was cut short before its first word is no message: absent, not torn (G6).
     if not run.text and finish != "completed":
         return None
@@ -122,8 +120,6 @@ def _reply(view: View, run: LiveRun, finish: str, usage: Usage | None) -> Added 
         created_at=view.at,
         run_id=run.run_id,
         finish=finish,
-        model=run.model,
-        usage=usage,
     )
     return Added(message, run.parent, content_size(message))
 
@@ -165,10 +161,10 @@ def submit(view: View, content: Any) -> Outcome:
     return Outcome(data=data, events=events, start=start)
 
 
-def finish(view: View, reason: str, error: BackchatError | None = None, usage: Usage | None = None) -> Outcome:
+def finish(view: View, reason: str, error: BackchatError | None = None) -> Outcome:
     """The live run has ended by itself, or must: its text becomes a message. Precondition: there is a live run."""
     assert view.run is not None
-    added = _reply(view, view.run, reason, usage)
+    added = _reply(view, view.run, reason)
     return Outcome(events=() if added is None else (_replied(added),), stop=StopRun(reason, error))
 
 

@@ -10,15 +10,17 @@ from backchat.frames import RunDelta
 class _Deltas:
     """Adjacent deltas of one run that wait together."""
 
-    __slots__ = ("_frame", "_texts", "first")
+    __slots__ = ("_frame", "_texts", "first", "size")
 
     def __init__(self, delta: RunDelta, frame: str) -> None:
         self.first = delta
         self._frame = frame
         self._texts = [delta.text]
+        self.size = len(frame)
 
     def add(self, delta: RunDelta) -> None:
         self._texts.append(delta.text)
+        self.size += len(delta.text)
 
     def encoded(self) -> str:
         if len(self._texts) == 1:
@@ -89,6 +91,8 @@ class Outbox:
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
         item = self._waiting.popleft()
-        frame = item if isinstance(item, str) else item.encoded()
-        self._characters = max(0, self._characters - len(frame)) if self._waiting else 0
-        return frame
+        if isinstance(item, str):
+            self._characters -= len(item)
+            return item
+        self._characters -= item.size
+        return item.encoded()

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-import time
 from contextlib import aclosing
 from typing import Final
 
 from backchat.backends.base import Backend
-from backchat.errors import BackendFailed
+from backchat.commands import check_text
+from backchat.errors import BackendFailed, InvalidParams
 from backchat.sessions import Run, Session
 
 CHECKPOINT_SECONDS: Final = 1.0
@@ -33,14 +33,19 @@ class Runs:
     async def _generate(self, session: Session, run: Run) -> None:
         reason: str = "completed"
         error: BackendFailed | None = None
-        saved = time.monotonic()
+        saver: asyncio.TimerHandle | None = None
+
+        def save() -> None:
+            nonlocal saver
+            saver = None
+            session.checkpoint(run)
+
         try:
             async with aclosing(self._backend.reply(session.transcript(run))) as pieces:
                 async for piece in pieces:
-                    session.delta(run, piece)
-                    if time.monotonic() - saved >= CHECKPOINT_SECONDS:
-                        session.checkpoint(run)
-                        saved = time.monotonic()
+                    session.delta(run, _checked(piece))
+                    if saver is None:
+                        saver = asyncio.get_running_loop().call_later(CHECKPOINT_SECONDS, save)
         except BackendFailed as failure:
             reason, error = "failed", failure
         except Exception:  # noqa: BLE001
@@ -48,6 +53,9 @@ class Runs:
             _log.exception("the backend failed")
             reason = "failed"
             error = BackendFailed("The backend failed in a way that nobody expected. The server's log says more.")
+        finally:
+            if saver is not None:
+                saver.cancel()
         # Detached by now, perhaps: then this does nothing.
         await session.finish(run, reason, error)
 
@@ -57,3 +65,12 @@ class Runs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _checked(piece: str) -> str:
+    """Raises BackendFailed for a piece that could be neither kept nor sent."""
+    try:
+        check_text(piece, nul=True)
+    except InvalidParams as error:
+        raise BackendFailed("The backend sent half of a surrogate pair, which is no text.") from error
+    return piece

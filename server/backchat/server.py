@@ -1,6 +1,9 @@
 """uvicorn, bent where Backchat needs it: a way to drop a connection, close codes that arrive, a drain before the
 sockets close."""
 
+import asyncio
+import logging
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,6 +17,8 @@ from websockets.frames import CloseCode
 
 from backchat.connection import ABORT
 from backchat.errors import SettingError
+
+_log = logging.getLogger("backchat.server")
 
 LINGER_SECONDS: Final = 2.0
 """How long a peer that broke the protocol, or answered no ping, has to read why before it is dropped."""
@@ -101,14 +106,20 @@ class BackchatServer(Server):
         # uvicorn closes the sockets first, and tells the application last; by then no reply could be finished.
         for server in self.servers:
             server.close()
-        if not self.force_exit:
-            await self._drain()
-        await super().shutdown(sockets)
+        try:
+            async with asyncio.timeout(GRACE_SECONDS):
+                await self._drain()
+        except TimeoutError:
+            _log.error("not every live reply could be kept within %s seconds", GRACE_SECONDS)
+        finally:
+            await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A first signal drains, a second one ends at once. Not recorded: uvicorn would raise it again at the end."""
-        del sig, frame
-        self.force_exit = self.should_exit
+        """A first signal drains; it is not recorded, since uvicorn would raise it again at the end. A second one ends
+        the process at once, which loses nothing that was acknowledged: that is on the disk."""
+        del frame
+        if self.should_exit:
+            os._exit(128 + sig)
         self.should_exit = True
 
 

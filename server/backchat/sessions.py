@@ -2,19 +2,15 @@
 
     submit -> [ lock: op -> apply to staged -> enqueue ] -> store.commit -> advance published -> hub -> answers
 
-A `Session` is the one live object of its session; `Sessions` makes sure of that. Only the session takes its lock. The
+A `Session` is the one live object of its session; registry.py makes sure of that. Only the session takes its lock. The
 lock covers deciding, staging and the rare read that deciding needs, never a commit and never a model.
 """
 
 import asyncio
 import hashlib
-import logging
 import re
-import secrets
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -25,10 +21,8 @@ from backchat import frames, ops
 from backchat.commands import Invocation, PlainMessage, describe, parse
 from backchat.errors import (
     BackchatError,
-    NoSuchSession,
     OpIdReused,
     SessionDeleted,
-    SessionUnreadable,
     StaleRevision,
     StorageFailed,
 )
@@ -45,10 +39,8 @@ from backchat.frames import (
 )
 from backchat.hub.local import LocalHub, Subscriber
 from backchat.ops import LiveRun, Outcome, StopRun, View
-from backchat.store.base import Checkpoint, Commit, Loaded, OpRecord, Place, SessionInfo, Store, Summary
-from backchat.transcript import TAIL_BYTES, Cause, Created, Event, Message, Replied, State, Tree, apply, fold, path
-
-_log = logging.getLogger("backchat.sessions")
+from backchat.store.base import Checkpoint, Commit, OpRecord, SessionInfo, Store
+from backchat.transcript import TAIL_BYTES, Cause, Created, Event, Message, Replied, State, Step, Tree, apply, path
 
 SESSION_ID: Final = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 OWNER: Final = "local"
@@ -93,14 +85,6 @@ class Run:
             self.cancel()
 
 
-class Step(Struct, frozen=True):
-    """An event with the states around it."""
-
-    event: Event
-    before: State
-    after: State
-
-
 class _Pending(Struct, kw_only=True):
     """An outcome between its decision and its publication, or a read that waits for what it saw to be durable."""
 
@@ -108,6 +92,7 @@ class _Pending(Struct, kw_only=True):
     stopped: tuple[Run, StopRun] | None = None
     started: Run | None = None
     deletes: bool = False
+    interruption: bool = False
     durable: bool
     op_id: str | None = None
     result: Callable[[], Reply | Page | BackchatError]
@@ -127,7 +112,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     backend: str
     start_run: "Callable[[Session, Run], None] | None"
     settled: "Callable[[Session], None]"
-    spawn: "Callable[[Session], None]"
+    reload: "Callable[[Session], None]"
     clock: Callable[[], float]
 
 
@@ -316,14 +301,14 @@ class Session:
         self._stage(view, outcome, Cause(params.op_id, command, connection), reply, answer, record=record)
 
     async def _replay(self, op_id: str, answer: Answer) -> None:
+        answer = partial(_answer_again, answer)
         for pending in self._pending:
             if pending.op_id == op_id:
-                pending.answers.append(partial(_answer_again, answer))
+                pending.answers.append(answer)
                 return
-        self._wait_turn(partial(_id, await self._stored_reply(op_id)), partial(_answer_again, answer))
-
-    async def _stored_reply(self, op_id: str) -> Reply:
-        return msgspec.json.decode(await self._around.store.reply(self.id, op_id), type=Reply)
+        # Durable long ago: it need not wait for what is on its way now.
+        stored = await self._around.store.reply(self.id, op_id)
+        answer(msgspec.json.decode(stored, type=Reply))
 
     def _view(self) -> View:
         run = self._run
@@ -347,6 +332,7 @@ class Session:
         record: OpRecord | None = None,
         create: SessionInfo | None = None,
         deletes: bool = False,
+        interruption: bool = False,
     ) -> None:
         """Makes an outcome that was decided on `view` the staged state, and enqueues its commit."""
         cause = cause or Cause()
@@ -374,6 +360,7 @@ class Session:
             stopped=stopped,
             started=self._run if outcome.start is not None else None,
             deletes=deletes,
+            interruption=interruption,
             durable=not commits,
             op_id=None if record is None else record.op_id,
             result=partial(_id, reply or Reply(revision=self._staged.revision)),
@@ -424,10 +411,14 @@ class Session:
             pending.durable = True
             self._advance()
         elif self._loaded:
-            # Whether it happened is not known. Whoever takes the lock next reloads; `spawn` makes sure that somebody
-            # does.
+            # Whether it happened is known once the log is read again. Whoever takes the lock next does that; `reload`
+            # makes sure that somebody does.
             self._loaded = self._deleted = False
-            self._around.spawn(self)
+            if pending.interruption:
+                # Trying at once what has just failed after a reload would go on for ever. The next client tries.
+                self._give_up(StorageFailed(unknown=True))
+            else:
+                self._around.reload(self)
 
     def _advance(self) -> None:
         while self._pending and self._pending[0].durable and self._loaded:
@@ -501,12 +492,16 @@ class Session:
         missing = self._published.revision - after
         if missing < 0 or missing > len(self._history):
             return None
-        events = [
-            frames.bare_notification(notification)
-            for step in list(self._history)[len(self._history) - missing :]
-            for notification in frames.notifications(step.event, step.before, step.after, self._tree)
-        ]
-        return events if sum(len(bytes(event)) for event in events) <= TAIL_BYTES else None
+        events: list[msgspec.Raw] = []
+        size = 0
+        for step in list(self._history)[len(self._history) - missing :]:
+            for notification in frames.notifications(step.event, step.before, step.after, self._tree):
+                event = frames.bare_notification(notification)
+                size += len(bytes(event))
+                if size > TAIL_BYTES:
+                    return None
+                events.append(event)
+        return events
 
     # Loading. Under the lock.
 
@@ -519,51 +514,60 @@ class Session:
             self._run.detach()
         try:
             loaded = await self._around.store.load(self.id)
-            # What seemed to fail may have happened: then the log knows its op_id.
-            happened: dict[str | None, Reply] = {
-                pending.op_id: await self._stored_reply(pending.op_id)
-                for pending in self._pending
-                if pending.op_id is not None and pending.op_id in loaded.ops
-            }
-            # No await from here on, so that nobody who waits can be forgotten if this task is cancelled.
-            lost = self._forget_staged()
-            self._restore(loaded)
         except BackchatError as error:
-            for pending in self._forget_staged():
-                pending.give(StorageFailed())
-            self._close_all(error)
+            self._give_up(error)
             raise
-        for pending in lost:
-            pending.give(happened.get(pending.op_id, StorageFailed()))
+        # No await from here on, so that nobody who waits can be forgotten if this task is cancelled.
+        lost, run = self._take_staged()
+        self._info, self._tree, self._ops = loaded.info, loaded.tree, loaded.ops
+        self._history = deque(loaded.history, maxlen=RESUMABLE)
+        self._staged = self._published = loaded.history[-1].after if loaded.history else State()
+        self._loaded = True
+        happened = [pending for pending in lost if _is_in(pending, loaded.history)]
+        self._restore_run(happened, run, loaded.checkpoint)
         for connection, subscriber in self._around.hub.subscribers(self.id).items():
             subscriber.push(self._attached(connection, None, None, reset=True))
+        for pending in lost:
+            pending.give(pending.result() if pending in happened else StorageFailed())
 
-    def _forget_staged(self) -> deque[_Pending]:
-        lost, self._pending = self._pending, deque()
-        self._run = self._shown_run = None
-        return lost
-
-    def _restore(self, loaded: Loaded) -> None:
-        self._info = loaded.info
-        self._tree = Tree()
-        for added in loaded.added:
-            self._tree.add(added)
-        self._history.clear()
-        state = State()
-        try:
-            for event, after in fold(loaded.events, self._tree):
-                self._history.append(Step(event, state, after))
-                state = after
-        except (KeyError, ValueError) as error:
-            raise SessionUnreadable(f"The log of session {self.id} does not fit its messages: {error}.") from error
-        self._staged = self._published = state
-        self._ops = loaded.ops
-        self._loaded = True
-        if loaded.checkpoint is not None:
-            # The process that generated this reply is gone; what it had written is kept before anything else happens.
-            self._run = self._shown_run = Run(loaded.checkpoint.run_id, state.head, loaded.checkpoint.text)
+    def _restore_run(self, happened: list[_Pending], run: Run | None, checkpoint: Checkpoint | None) -> None:
+        """After a load: starts the run that a commit which seemed to fail has asked for, or else keeps what a run had
+        written that is no more, before anything else happens."""
+        asked = happened[-1].started if happened else None
+        if asked is not None and asked.parent == self._staged.head and self._around.start_run is not None:
+            self._run = self._shown_run = Run(asked.run_id, asked.parent)
+            self._around.start_run(self, self._run)
+            return
+        if run is not None and run.text and run.parent == self._staged.head:
+            # This process saw more of it than the last checkpoint.
+            checkpoint = Checkpoint(run.run_id, run.text)
+        if checkpoint is not None:
+            self._run = self._shown_run = Run(checkpoint.run_id, self._staged.head, checkpoint.text)
             view = self._view()
-            self._stage(view, ops.finish(view, "interrupted"))
+            self._stage(view, ops.finish(view, "interrupted"), interruption=True)
+
+    def _give_up(self, error: BackchatError) -> None:
+        """The session cannot be read: answers everyone who waits, and closes every connection."""
+        lost, _ = self._take_staged()
+        for pending in lost:
+            done = pending.deletes and isinstance(error, SessionDeleted)
+            pending.give(pending.result() if done else StorageFailed(unknown=True))
+        self._close_all(error)
+
+    def _take_staged(self) -> tuple[list[_Pending], Run | None]:
+        """What was on its way, and the run that clients see, which are both forgotten."""
+        lost, run = list(self._pending), self._shown_run
+        self._pending.clear()
+        self._run = self._shown_run = None
+        return lost, run
+
+
+def _is_in(pending: _Pending, history: list[Step]) -> bool:
+    """Whether an outcome is in the log after all."""
+    if not pending.steps:
+        return False
+    event = pending.steps[-1].event
+    return event.revision <= len(history) and history[event.revision - 1].event == event
 
 
 def _id(result: Reply) -> Reply:
@@ -572,111 +576,3 @@ def _id(result: Reply) -> Reply:
 
 def _answer_again(answer: Answer, result: Reply | Page | BackchatError) -> None:
     answer(msgspec.structs.replace(result, replayed=True) if isinstance(result, Reply) else result)
-
-
-class Sessions:
-    """All sessions of the server: at most one live object for each, and a bounded number of idle ones.
-
-    `most_idle` sessions that nobody uses stay in memory; beyond that the least recently used leave.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        hub: LocalHub,
-        *,
-        backend: str,
-        start_run: Callable[[Session, Run], None] | None,
-        most_idle: int,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.clock = clock
-        self._store = store
-        self._most_idle = most_idle
-        self._live: dict[str, Session] = {}
-        self._idle: dict[str, Session] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._around = Surroundings(
-            store=store,
-            hub=hub,
-            backend=backend,
-            start_run=start_run,
-            settled=self._settled,
-            spawn=self._reload,
-            clock=clock,
-        )
-
-    @asynccontextmanager
-    async def use(self, session_id: str) -> AsyncIterator[Session]:
-        """The session, in memory for as long as the context lasts. Raises what `Session.ready` raises."""
-        if not SESSION_ID.fullmatch(session_id):
-            raise NoSuchSession
-        # No await between the look-up and the insertion: there is never a second object.
-        session = self._live.get(session_id)
-        if session is None:
-            session = self._live[session_id] = Session(session_id, self._around)
-        async with self._using(session):
-            await session.ready()
-            yield session
-
-    @asynccontextmanager
-    async def create(self, created: Created, messages: Iterable[Message] = ()) -> AsyncIterator[Session]:
-        """A new session, durable, in memory for as long as the context lasts. Raises StorageFailed."""
-        session = Session(secrets.token_hex(16), self._around)
-        self._live[session.id] = session
-        async with self._using(session):
-            await session.create(created, list(messages), log=secrets.token_hex(8))
-            yield session
-
-    async def list(self, after: Place | None, limit: int) -> list[Summary]:
-        """Stored sessions, last updated first. Raises StorageFailed."""
-        return await self._store.sessions(OWNER, after, limit)
-
-    def running(self, session_id: str) -> bool:
-        """Whether a session has a live run."""
-        session = self._live.get(session_id)
-        return session is not None and session.running
-
-    async def interrupt_runs(self) -> None:
-        """Ends every live run as `interrupted`; returns once they are durable, or cannot be."""
-        ends = await asyncio.gather(*(session.interrupt() for session in self._live.values()), return_exceptions=True)
-        for end in ends:
-            if isinstance(end, BackchatError):
-                _log.error("a live reply was lost: %s", end)
-            elif isinstance(end, BaseException):
-                raise end
-
-    @asynccontextmanager
-    async def _using(self, session: Session) -> AsyncIterator[None]:
-        session.users += 1
-        self._idle.pop(session.id, None)
-        try:
-            yield
-        finally:
-            session.users -= 1
-            self._settled(session)
-
-    def _settled(self, session: Session) -> None:
-        if not session.idle or self._live.get(session.id) is not session:
-            return
-        if not session.usable:
-            del self._live[session.id]
-            return
-        self._idle.pop(session.id, None)
-        self._idle[session.id] = session
-        if len(self._idle) > self._most_idle:
-            oldest = next(iter(self._idle))
-            del self._idle[oldest], self._live[oldest]
-
-    def _reload(self, session: Session) -> None:
-        async def reload() -> None:
-            try:
-                async with self._using(session):
-                    await session.ready()
-            except BackchatError:
-                # Told to everyone who waits by `ready` itself.
-                pass
-
-        task = asyncio.get_running_loop().create_task(reload())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -372,9 +372,17 @@ def apply(state: State, event: Event, tree: Tree) -> State:
     )
 
 
-def fold(events: Iterable[Event], tree: Tree) -> Iterator[tuple[Event, State]]:
-    """Each event with the state after it."""
+class Step(Struct, frozen=True):
+    """An event with the states around it."""
+
+    event: Event
+    before: State
+    after: State
+
+
+def fold(events: Iterable[Event], tree: Tree) -> Iterator[Step]:
+    """The steps that a log takes from nothing. Raises KeyError and ValueError where it does not fit its messages."""
     state = State()
     for event in events:
-        state = apply(state, event, tree)
-        yield event, state
+        before, state = state, apply(state, event, tree)
+        yield Step(event, before, state)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from backchat.transcript import Added, Event
+from backchat.transcript import Added, Event, Step, Tree
 
 
 class SessionInfo(Struct, frozen=True, kw_only=True):
@@ -50,12 +50,12 @@ class Checkpoint(Struct, frozen=True):
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
-    """A whole session as the store has it: events by revision, messages parents first; for each op_id the hash it
-    came with."""
+    """A whole session as the store has it: its messages, the steps of its log, and for each op_id the hash it came
+    with."""
 
     info: SessionInfo
-    events: list[Event]
-    added: list[Added]
+    tree: Tree
+    history: list[Step]
     ops: dict[str, bytes]
     checkpoint: Checkpoint | None
 

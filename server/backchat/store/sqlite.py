@@ -15,7 +15,19 @@ import msgspec
 
 from backchat.errors import DataDirectoryError, NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
 from backchat.store.base import Checkpoint, Commit, Loaded, Place, SessionInfo, Summary
-from backchat.transcript import EVENT_NAMES, EVENT_TYPES, Added, Body, Cause, Created, Event, Message, Usage
+from backchat.transcript import (
+    EVENT_NAMES,
+    EVENT_TYPES,
+    Added,
+    Body,
+    Cause,
+    Created,
+    Event,
+    Message,
+    Tree,
+    Usage,
+    fold,
+)
 
 BUSY_SECONDS: Final = 10.0
 """How long a write waits for another process (an import) to finish its own."""
@@ -173,14 +185,10 @@ class Database:
         try:
             with self._transaction("BEGIN IMMEDIATE"):
                 # First: a commit of the same batch may end the run.
-                for session_id, checkpoint in checkpoints:
-                    self._db.execute(
-                        "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)",
-                        (session_id, checkpoint.run_id, checkpoint.text),
-                    )
+                self._save(checkpoints)
                 for commit in commits:
                     if commit.session_id in failed:
-                        results.append(_AfterFailure())
+                        results.append(_AfterFailure("an earlier commit of the session failed"))
                         continue
                     self._db.execute("SAVEPOINT one")
                     try:
@@ -197,6 +205,21 @@ class Database:
         except sqlite3.Error as error:
             return [error] * len(commits)
         return results
+
+    def _save(self, checkpoints: Sequence[tuple[str, Checkpoint]]) -> None:
+        # Best effort: one that cannot be saved costs nobody a commit.
+        for session_id, checkpoint in checkpoints:
+            self._db.execute("SAVEPOINT one")
+            try:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)",
+                    (session_id, checkpoint.run_id, checkpoint.text),
+                )
+            except sqlite3.Error:
+                if not self._db.in_transaction:
+                    raise
+                self._db.execute("ROLLBACK TO one")
+            self._db.execute("RELEASE one")
 
     def _insert(self, commit: Commit) -> None:
         execute = self._db.execute
@@ -267,30 +290,29 @@ class Database:
                 raise NoSuchSession
             if found[4] is not None:
                 raise SessionDeleted
-            ops: dict[str, bytes] = {}
-            events = []
-            for row in self._db.execute(
+            events = self._db.execute(
                 "SELECT revision, type, v, at, actor, command, head, body, op_id, body_hash FROM event"
                 " WHERE session_id = ? ORDER BY revision",
                 (session_id,),
-            ):
-                events.append(_event(session_id, row))
-                if row[8] is not None:
-                    ops[row[8]] = row[9]
-            added = [
-                _added(row)
-                for row in self._db.execute(
-                    "SELECT id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at"
-                    " FROM message WHERE session_id = ? ORDER BY id",
-                    (session_id,),
-                )
-            ]
+            ).fetchall()
+            messages = self._db.execute(
+                "SELECT id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at"
+                " FROM message WHERE session_id = ? ORDER BY id",
+                (session_id,),
+            ).fetchall()
             row = self._db.execute("SELECT run_id, text FROM checkpoint WHERE session_id = ?", (session_id,)).fetchone()
+        tree = Tree()
+        try:
+            for message in messages:
+                tree.add(_added(message))
+            history = list(fold(map(_event, events), tree))
+        except (KeyError, ValueError) as error:
+            raise SessionUnreadable(f"The log of session {session_id} is damaged: {error}.") from error
         return Loaded(
             info=SessionInfo(id=found[0], owner=found[1], log=found[2], created_at=found[3]),
-            events=events,
-            added=added,
-            ops=ops,
+            tree=tree,
+            history=history,
+            ops={op_id: body_hash for *_, op_id, body_hash in events if op_id is not None},
             checkpoint=None if row is None else Checkpoint(*row),
         )
 
@@ -365,17 +387,12 @@ def _added(row: tuple[Any, ...]) -> Added:
     return Added(message, parent, len(content.encode()) + (4 if extra is None else len(extra.encode())) + 3)
 
 
-def _event(session_id: str, row: tuple[Any, ...]) -> Event:
+def _event(row: tuple[Any, ...]) -> Event:
     revision, name, version, at, actor, command, head, body, op_id, _ = row
     decoder = _BODIES.get((name, version))
     if decoder is None:
-        raise SessionUnreadable(
-            f"Session {session_id} has an event that this version of Backchat does not know: {name}, version {version}."
-        )
-    try:
-        return Event(revision, at, head, decoder.decode(body), Cause(op_id, command, actor))
-    except msgspec.DecodeError as error:
-        raise SessionUnreadable(f"Event {revision} of session {session_id} cannot be read: {error}.") from error
+        raise SessionUnreadable(f"This version of Backchat does not know an event in it: {name}, version {version}.")
+    return Event(revision, at, head, decoder.decode(body), Cause(op_id, command, actor))
 
 
 def _reason(error: Exception) -> str:

@@ -32,7 +32,8 @@ class ThreadedStore(Store):
     def __init__(self, directory: Path) -> None:
         self._writer = Database(directory)
         self._reader = Database(directory)
-        # One connection, one reader at a time.
+        self._reader_lock = threading.Lock()
+        # Threads that would only wait for the lock are not worth having.
         self._reading: anyio.CapacityLimiter | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[tuple[Commit, Done]] = []
@@ -73,7 +74,12 @@ class ThreadedStore(Store):
         assert self._loop is not None
         while (batch := self._batches.get()) is not None:
             commits, checkpoints = batch
-            results = self._writer.write([commit for commit, _ in commits], checkpoints)
+            try:
+                results = self._writer.write([commit for commit, _ in commits], checkpoints)
+            except Exception as error:  # noqa: BLE001
+                # A defect, but if this thread ended nobody would ever be told of any commit again.
+                _log.exception("the writer failed")
+                results = [error] * len(commits)
             self._loop.call_soon_threadsafe(self._finish, commits, results)
 
     def _finish(self, commits: list[tuple[Commit, Done]], results: list[Exception | None]) -> None:
@@ -116,8 +122,14 @@ class ThreadedStore(Store):
     async def _read(self, read: Callable[..., _T], *arguments: Any) -> _T:
         if self._reading is None:
             self._reading = anyio.CapacityLimiter(1)
+
+        def alone() -> _T:
+            # A reader whose task was cancelled may still be at work.
+            with self._reader_lock:
+                return read(*arguments)
+
         try:
-            return await anyio.to_thread.run_sync(read, *arguments, limiter=self._reading)
+            return await anyio.to_thread.run_sync(alone, limiter=self._reading)
         except sqlite3.Error as error:
             _log.error("a read failed: %s", error)
             raise StorageFailed from error

@@ -1,4 +1,4 @@
-"""Transcripts as other programs write them: rows of `{role, content, …}`, and the JSON session store (see
+"""Transcripts as other programs write them: lists of `{role, content, …}`, and the JSON session store (see
 `session_of`).
 
 Pure: bytes in, messages out.
@@ -31,19 +31,22 @@ class Imported(Struct, frozen=True, kw_only=True):
     updated_at: float | None
 
 
-def messages_of(rows: list[Any], at: float) -> list[Message]:
-    """Rows as messages, numbered from 1. `at` is the time of those that have no timestamp. Raises InvalidParams."""
-    return [_message(number, row, at) for number, row in enumerate(rows, start=1)]
+def messages_of(values: list[Any], at: float, *, nul: bool = False) -> list[Message]:
+    """Objects with a role and content as messages, numbered from 1. `at` is the time of those that have no timestamp.
+
+    Raises InvalidParams for what is no message; a NUL in it is allowed with `nul`.
+    """
+    return [_message(number, value, at, nul) for number, value in enumerate(values, start=1)]
 
 
-def _message(number: int, row: Any, at: float) -> Message:
-    if not isinstance(row, dict):
+def _message(number: int, value: Any, at: float, nul: bool) -> Message:
+    if not isinstance(value, dict):
         raise InvalidParams(f"Message {number} is no object.")
     try:
-        check_value(row, nul=True)
+        check_value(value, nul=nul)
     except InvalidParams as error:
         raise InvalidParams(f"Message {number}: {error}") from error
-    rest = dict(row)
+    rest = dict(value)
     role = rest.pop("role", None)
     if not isinstance(role, str) or not role:
         raise InvalidParams(f"Message {number} has no role.")
@@ -55,7 +58,7 @@ def _message(number: int, row: Any, at: float) -> Message:
 
 
 def session_of(data: bytes, now: float) -> Imported:
-    """The session in a file: an object with `session_id` and `messages`, or a bare list of rows.
+    """The session in a file: an object with `session_id` and `messages`, or a bare list of messages.
 
     Fields that mean nothing here go to `extra`, so that nothing is lost. Raises NotASession and Broken.
     """
@@ -80,20 +83,22 @@ def session_of(data: bytes, now: float) -> Imported:
     raise NotASession("it is neither an object nor a list")
 
 
-def _bare(rows: list[Any], now: float) -> Imported:
-    if not any(isinstance(row, dict) and "role" in row for row in rows):
+def _bare(values: list[Any], now: float) -> Imported:
+    if not any(isinstance(value, dict) and "role" in value for value in values):
         raise NotASession("it is a list, but not of messages")
-    return Imported(id=None, created=Created(created_at=now), messages=messages_of(rows, now), updated_at=None)
+    return Imported(
+        id=None, created=Created(created_at=now), messages=messages_of(values, now, nul=True), updated_at=None
+    )
 
 
 def _stored(value: dict[str, Any], now: float) -> Imported:
     if "session_id" not in value:
         raise NotASession("it has no session_id")
     session_id = value["session_id"]
-    rows = value.get("messages")
+    messages = value.get("messages")
     if not isinstance(session_id, str):
         raise Broken("its session_id is no text")
-    if not isinstance(rows, list):
+    if not isinstance(messages, list):
         raise Broken("its messages are no list")
     extra = {name: field for name, field in value.items() if name not in ("session_id", "messages")}
     check_value(extra, nul=True)
@@ -118,7 +123,7 @@ def _stored(value: dict[str, Any], now: float) -> Imported:
     return Imported(
         id=session_id,
         created=created,
-        messages=messages_of(rows, first),
+        messages=messages_of(messages, first, nul=True),
         updated_at=None if updated_at is None else float(updated_at),
     )
 

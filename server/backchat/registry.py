@@ -1,0 +1,123 @@
+"""All sessions of the server, by id: at most one live object for each, and a bounded number of idle ones in memory."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from backchat.errors import BackchatError, NoSuchSession
+from backchat.hub.local import LocalHub
+from backchat.sessions import OWNER, SESSION_ID, Run, Session, Surroundings
+from backchat.store.base import Place, Store, Summary
+from backchat.transcript import Created, Message
+
+_log = logging.getLogger("backchat.registry")
+
+
+class Sessions:
+    """All sessions of the server: at most one live object for each, and a bounded number of idle ones.
+
+    `most_idle` sessions that nobody uses stay in memory; beyond that the least recently used leave.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        hub: LocalHub,
+        *,
+        backend: str,
+        start_run: Callable[[Session, Run], None] | None,
+        most_idle: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.clock = clock
+        self._store = store
+        self._most_idle = most_idle
+        self._live: dict[str, Session] = {}
+        self._idle: dict[str, Session] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._around = Surroundings(
+            store=store,
+            hub=hub,
+            backend=backend,
+            start_run=start_run,
+            settled=self._settled,
+            reload=self._reload,
+            clock=clock,
+        )
+
+    @asynccontextmanager
+    async def use(self, session_id: str) -> AsyncIterator[Session]:
+        """The session, in memory for as long as the context lasts. Raises what `Session.ready` raises."""
+        if not SESSION_ID.fullmatch(session_id):
+            raise NoSuchSession
+        # No await between the look-up and the insertion: there is never a second object.
+        session = self._live.get(session_id)
+        if session is None:
+            session = self._live[session_id] = Session(session_id, self._around)
+        async with self._using(session):
+            await session.ready()
+            yield session
+
+    @asynccontextmanager
+    async def create(self, created: Created, messages: Iterable[Message] = ()) -> AsyncIterator[Session]:
+        """A new session, durable, in memory for as long as the context lasts. Raises StorageFailed."""
+        session = Session(secrets.token_hex(16), self._around)
+        self._live[session.id] = session
+        async with self._using(session):
+            await session.create(created, list(messages), log=secrets.token_hex(8))
+            yield session
+
+    async def list(self, after: Place | None, limit: int) -> list[Summary]:
+        """Stored sessions, last updated first. Raises StorageFailed."""
+        return await self._store.sessions(OWNER, after, limit)
+
+    def running(self, session_id: str) -> bool:
+        """Whether a session has a live run."""
+        session = self._live.get(session_id)
+        return session is not None and session.running
+
+    async def interrupt_runs(self) -> None:
+        """Ends every live run as `interrupted`; returns once they are durable, or cannot be."""
+        ends = await asyncio.gather(*(session.interrupt() for session in self._live.values()), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                # One session's trouble must not keep the others from being told of the shutdown.
+                _log.error("a live reply was lost: %s", end, exc_info=end)
+
+    @asynccontextmanager
+    async def _using(self, session: Session) -> AsyncIterator[None]:
+        session.users += 1
+        self._idle.pop(session.id, None)
+        try:
+            yield
+        finally:
+            session.users -= 1
+            self._settled(session)
+
+    def _settled(self, session: Session) -> None:
+        if not session.idle or self._live.get(session.id) is not session:
+            return
+        if not session.usable:
+            del self._live[session.id]
+            return
+        self._idle.pop(session.id, None)
+        self._idle[session.id] = session
+        if len(self._idle) > self._most_idle:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest], self._live[oldest]
+
+    def _reload(self, session: Session) -> None:
+        async def reload() -> None:
+            try:
+                async with self._using(session):
+                    await session.ready()
+            except BackchatError:
+                # Told to everyone who waits by `ready` itself.
+                pass
+
+        task = asyncio.get_running_loop().create_task(reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
