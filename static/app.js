@@ -238,7 +238,7 @@ function drawFrame() {
   const known = new Map(sessions.map((session) => [session.session_id, session]));
   // The open one is listed even where it is older than what was fetched, and as this tab sees it.
   if (view.log && !current.gone) known.set(id, { ...known.get(id), ...view.session, message_count: count, agent_running: view.run !== null });
-  list.draw({ sessions: [...known.values()], current: id, more });
+  list.draw({ sessions: [...known.values()].sort((a, b) => b.updated_at - a.updated_at), current: id, more });
   const session = view.log ? view.session : known.get(id);
   const title = id === null ? "New session" : session ? titleOf(session) : "Backchat";
   find("#title").textContent = title;

@@ -26,7 +26,7 @@ export class SessionSocket extends EventTarget {
     this.pending = recall(`pending.${id}`) ?? [];
     const { signal } = this.#listening;
     // After a change of network an open socket is often dead without knowing; resuming costs little.
-    addEventListener("online", () => this.state !== "closed" && this.#connect(), { signal });
+    for (const change of ["online", "offline"]) addEventListener(change, () => this.state !== "closed" && this.#connect(), { signal });
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden && this.state === "reconnecting") this.#connect();
     }, { signal });

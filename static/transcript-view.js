@@ -10,6 +10,7 @@ class TranscriptView extends HTMLElement {
   #run = null;
   #following = true;
   #top = 0; // where the last scrolling led
+  #height = 0; // of the window on the transcript, when that was
   #more = false;
 
   connectedCallback() {
@@ -108,7 +109,8 @@ class TranscriptView extends HTMLElement {
   }
 
   #scrolled() {
-    const { scrollTop } = this.log;
+    const { scrollTop, clientHeight } = this.log;
+    if (clientHeight !== this.#height) return; // a notice came or went; nobody scrolled
     // Not at the end alone says nothing: the content may have grown since. Going up is what a reader does.
     if (this.#atEnd()) this.#following = true;
     else if (scrollTop < this.#top) this.#following = false;
@@ -119,6 +121,7 @@ class TranscriptView extends HTMLElement {
 
   // After every change of size, of the content or of the window.
   #settle() {
+    this.#height = this.log.clientHeight;
     if (this.#following) this.log.scrollTop = this.log.scrollHeight;
     else this.#following = this.#atEnd();
     this.latest.hidden = this.#atEnd();

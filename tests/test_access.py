@@ -315,7 +315,29 @@ async def test_an_allowed_origin_is_allowed_and_no_other(published: Running, ori
     assert (await ask(published, "POST", "/api/sessions", headers))[0] == (201 if answers else 403)
 
 
-@pytest.mark.parametrize("origin", ["null", "*", "chat.example.com", "https://", "https://a.example/path"])
+async def test_the_page_behind_a_proxy_that_ends_tls_in_silence_may_connect(tmp_path: Path) -> None:
+    async with running(tmp_path, allowed_hosts=("chat.example.com",)) as server:
+        own = [("Host", "chat.example.com"), ("Origin", "https://chat.example.com")]
+        assert await shake_hands(server, own) == "attached"
+        other = [("Host", "chat.example.com"), ("Origin", "https://other.example.com")]
+        assert await shake_hands(server, other) == "refused with 403"
+
+
+async def test_a_refused_handshake_says_why_to_its_sender_and_once_to_the_log(
+    loopback: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        async with httpx.AsyncClient(trust_env=False) as http:
+            upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+            key = {"sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+            told = await http.get(f"{loopback.http}/ws", headers={"origin": "https://evil.example", **upgrade, **key})
+        assert told.status_code == 403
+        assert "https://evil.example" in told.text
+        assert "--allowed-origin" in told.text
+    assert len([record for record in caplog.records if "https://evil.example" in record.message]) <= 1
+
+
+@pytest.mark.parametrize("origin", ["null", "*", "chat.example.com", "https://", "https://a.example/path", "https://*"])
 async def test_an_allowed_origin_is_a_whole_origin(origin: str) -> None:
     with pytest.raises(SettingError):
         Settings(allowed_origins=(origin,))

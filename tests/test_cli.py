@@ -17,7 +17,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.client import PATIENCE, Json, View, client
+from tests.support.client import PATIENCE, Json, View, client, stalled_client
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send to another process")
@@ -232,6 +232,59 @@ async def test_a_signal_does_not_wait_for_those_who_say_nothing(tmp_path: Path) 
 
 
 @unix
+@pytest.mark.parametrize("number", SIGNALS)
+async def test_a_second_signal_ends_the_server_at_once(tmp_path: Path, number: int) -> None:
+    async with serving(tmp_path, "--send-seconds", "600") as served:
+        port = httpx.URL(served.page).port
+        assert port is not None
+        async with client(served.ws()) as one:
+            # Somebody who never reads, so that the sockets cannot be closed in peace.
+            stalled = stalled_client(port, one.session_id)
+            for _ in range(4):
+                await one.say("x" * 900_000)
+            served.signal(number)
+            assert await one.closed() == 1012
+        async with asyncio.timeout(PATIENCE):
+            while await listens(port):
+                pass
+        served.signal(number)
+        end = await served.ended()
+        stalled.close()
+        assert (end.status, end.err) == (128 + number, "")
+
+
+async def listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+@unix
+async def test_nobody_else_on_the_machine_can_read_the_data(tmp_path: Path) -> None:
+    async with serving(tmp_path / "new"):
+        kept = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").glob("backchat.db*")}
+        assert set(kept) == {"backchat.db", "backchat.db-wal", "backchat.db-shm"}
+        assert set(kept.values()) == {0o600}
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+async def test_commas_and_white_space_separate_the_allowed_hosts(tmp_path: Path) -> None:
+    names = "a.example,b.example c.example"
+    async with (
+        serving(tmp_path, BACKCHAT_ALLOWED_HOSTS=names, BACKCHAT_TOKEN="secret") as served,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        for name in ("a.example", "b.example", "c.example"):
+            assert (await http.get(served.page + "healthz", headers={"host": name})).status_code == 200
+        assert (await http.get(served.page + "healthz", headers={"host": names})).status_code == 403
+
+
+@unix
 async def test_a_handshake_that_never_came_through_does_not_spoil_the_end(tmp_path: Path) -> None:
     handshake = (
         "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -334,12 +387,12 @@ BAD_SETTINGS: dict[str, tuple[list[str], dict[str, str], str]] = {
     "a backend that there is not, in the environment": ([], {"BACKCHAT_BACKEND": "gpt"}, "gpt"),
     "a flag that there is not": (["--colour"], {}, "--colour"),
     "an empty token": ([], {"BACKCHAT_TOKEN": ""}, "token"),
-    "no room for a frame": (["--max-frame", "0"], {}, "max_frame"),
+    "no room for a frame": (["--max-frame", "0"], {}, "max-frame"),
     "a frame of a size that is no number": ([], {"BACKCHAT_MAX_FRAME": "1MB"}, "1MB"),
-    "no time to send": (["--send-seconds", "0"], {}, "send_seconds"),
+    "no time to send": (["--send-seconds", "0"], {}, "send-seconds"),
     "time that is no number": (["--send-seconds", "nan"], {}, "send"),
     "a delay that is no number": ([], {"BACKCHAT_ECHO_DELAY": "nan"}, "echo"),
-    "a negative delay": (["--echo-delay", "-1"], {}, "echo_delay"),
+    "a negative delay": (["--echo-delay", "-1"], {}, "echo-delay"),
     "the origin of a sandbox": ([], {"BACKCHAT_ALLOWED_ORIGINS": "null"}, "null"),
 }
 

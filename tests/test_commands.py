@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backchat.commands import MOST, TABLE, Invocation, PlainMessage, describe, parse
+from backchat import ops
+from backchat.commands import MOST, TABLE, Argument, Command, Invocation, PlainMessage, describe, parse
 from backchat.errors import BadArgument, InvalidParams, UnknownCommand
 
 
@@ -102,6 +103,16 @@ def test_any_line_is_a_command_a_message_or_refused_and_white_space_around_it_is
             return type(error)
 
     assert meaning(line) == meaning(f" \r\n{line}\t ")
+
+
+def test_only_a_command_whose_last_argument_is_text_may_have_line_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Argument("text", "text", "what to say", required=True)
+    monkeypatch.setitem(TABLE, "say", Command("say", "Say it", "waits", ops.status, (said,)))
+    assert parse("/say\n two\n lines ") == Invocation(TABLE["say"], {"text": "two\n lines"})
+    assert parse("//say\nit") == PlainMessage("/say\nit")
+    assert TABLE["say"].usage == "/say <text>"
+    with pytest.raises(BadArgument):
+        parse("/say")
 
 
 def test_every_command_describes_itself() -> None:

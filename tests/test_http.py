@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from backchat.app import create_app
+from backchat.config import Settings
 from backchat.importer import import_files
 from backchat.store.sqlite import Database
 from tests.support.client import PATIENCE, Json, View, client
@@ -595,3 +597,15 @@ async def test_a_method_that_a_route_has_not_is_refused(http: httpx.AsyncClient,
 async def test_the_page_answers_a_head_request_without_a_body(http: httpx.AsyncClient) -> None:
     response = await http.head("/")
     assert (response.status_code, response.content) == (200, b"")
+
+
+async def test_the_application_runs_under_any_asgi_server(tmp_path: Path) -> None:
+    app = create_app(Settings(data=tmp_path))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            made = await http.post("/api/sessions", json={"title": "Embedded"})
+            assert made.status_code == 201
+    # The directory is free again.
+    async with running(tmp_path) as server, client(server.ws(made.json()["session_id"])) as one:
+        assert one.view.session["title"] == "Embedded"

@@ -15,7 +15,7 @@ import pytest
 from backchat.store.base import Checkpoint, Commit
 from backchat.store.sqlite import Database
 from backchat.transcript import TAIL_BYTES, Message
-from tests.support.client import PATIENCE, Client, Refused, View, client, eventually
+from tests.support.client import PATIENCE, Client, Refused, View, client, eventually, stalled_client
 from tests.support.server import Running, running
 
 Write = Callable[[Sequence[Commit], Sequence[tuple[str, Checkpoint]]], list[Exception | None]]
@@ -632,7 +632,7 @@ async def test_a_client_that_stops_reading_is_dropped_and_costs_the_others_nothi
     # An outbox that never overflows: it is the time limit that ends this.
     limits = {"outbox_frames": 10**6, "outbox_characters": 10**9, "send_seconds": 0.3}
     async with running(tmp_path, **limits) as server, client(server.ws()) as healthy:
-        stalled = _stalled(server.port, healthy.session_id)
+        stalled = stalled_client(server.port, healthy.session_id)
         try:
             subscribers = server.backchat.sessions._around.hub.subscribers(healthy.session_id)
             await eventually(lambda: len(subscribers) == 2)
@@ -650,7 +650,7 @@ async def test_a_client_that_falls_too_far_behind_is_told_to_resume(tmp_path: Pa
     # A time limit that never strikes: it is the outbox that ends this.
     limits = {"outbox_frames": 20, "outbox_characters": 10**9, "send_seconds": 60}
     async with running(tmp_path, **limits) as server, client(server.ws()) as healthy:
-        stalled = _stalled(server.port, healthy.session_id)
+        stalled = stalled_client(server.port, healthy.session_id)
         try:
             subscribers = server.backchat.sessions._around.hub.subscribers(healthy.session_id)
             await eventually(lambda: len(subscribers) == 2)
@@ -674,18 +674,6 @@ def _read_all(stalled: socket.socket) -> bytes:
             if received[-200:].rfind((4008).to_bytes(2, "big")) >= 0:
                 break
     return bytes(received)
-
-
-def _stalled(port: int, session_id: str) -> socket.socket:
-    """A client that shakes hands and never reads again."""
-    one = socket.socket()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    one.connect(("127.0.0.1", port))
-    one.sendall(
-        f"GET /ws/{session_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-    )
-    return one
 
 
 async def test_a_client_that_sends_without_waiting_gets_every_reply_in_order(server: Running) -> None:

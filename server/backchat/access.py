@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import logging
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -11,7 +12,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from backchat.config import Settings, address_of
 from backchat.errors import BackchatError, Forbidden, Unauthorized
 
+_log = logging.getLogger("backchat.access")
+
 COOKIE: Final = "backchat_token"
+MOST_LOGGED: Final = 100
+"""How many different refusals are logged."""
 _SAFE: Final = {"GET", "HEAD"}
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
@@ -21,21 +26,20 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._hosts = {"localhost", settings.host.lower(), *(host.lower() for host in settings.allowed_hosts)}
+        self._hosts = {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower() for origin in settings.allowed_origins}
 
     def check_host(self, host: str) -> None:
         """Host must name this server, or a page elsewhere could reach it under a name of its own (DNS rebinding). An
         address cannot be rebound; behind a loopback bind it must be a loopback one."""
-        name, separator, port = host.rpartition(":")
-        if not separator or not port.isdigit() or (":" in name and not name.endswith("]")):
-            name = host
-        name = name.lower()
+        name = _name(host)
         address = address_of(name)
         if address is not None and (address.is_loopback or not self._settings.loopback):
             return
-        if name not in self._hosts:
-            raise Forbidden("This server does not answer to that Host. Start it with --allowed-host to add one.")
+        if name not in self._hosts | {"localhost", self._settings.host.lower()}:
+            raise Forbidden(
+                f"This server does not answer to the Host {_shown(host)}. Start it with --allowed-host to add one."
+            )
 
     def check_origin(self, scheme: str, host: str, origin: str | None) -> None:
         """Origin, where there is one, must be the server's own or an allowed one. None is a program, which a token or
@@ -43,10 +47,15 @@ class Access:
         if origin is None:
             return
         scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
-        own = f"{scheme}://{host.lower().removesuffix(_DEFAULT_PORTS[scheme])}"
-        if origin.lower() != own and origin.lower() not in self._origins:
+        schemes = {scheme}
+        if _name(host) in self._hosts:
+            # A name that was allowed by hand is a proxy's, which may end TLS without saying so.
+            schemes.add("https")
+        own = {f"{one}://{host.lower().removesuffix(_DEFAULT_PORTS[one])}" for one in schemes}
+        if origin.lower() not in own | self._origins:
             raise Forbidden(
-                "This server does not answer to pages from there. Start it with --allowed-origin to add one."
+                f"This server does not answer to pages from {_shown(origin)}."
+                " Start it with --allowed-origin to add one."
             )
 
     def check_token(self, headers: Headers) -> None:
@@ -76,6 +85,7 @@ class AccessMiddleware:
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
+        self._logged: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
@@ -87,21 +97,39 @@ class AccessMiddleware:
                 if scope["type"] == "websocket" or scope["method"] not in _SAFE:
                     self._access.check_origin(scope["scheme"], host, headers.get("origin"))
             except BackchatError as error:
+                self._log(str(error))
                 await _refuse(scope, send, error)
                 return
         await self._app(scope, receive, send)
 
+    def _log(self, problem: str) -> None:
+        # A proxy that is set up wrong shows here; whoever makes names up must not fill the log.
+        if problem not in self._logged and len(self._logged) < MOST_LOGGED:
+            self._logged.add(problem)
+            _log.warning("refused: %s", problem)
+
 
 async def _refuse(scope: Scope, send: Send, error: BackchatError) -> None:
+    kind = "http"
     if scope["type"] == "websocket":
-        # Before the handshake, which a server answers with 403.
-        await send({"type": "websocket.close", "code": error.close, "reason": str(error)})
-        return
-    await send(
-        {
-            "type": "http.response.start",
-            "status": error.status,
-            "headers": [(b"content-type", b"text/plain; charset=utf-8")],
-        }
-    )
-    await send({"type": "http.response.body", "body": f"{error}\n".encode()})
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            # Before the handshake, which a server answers with 403.
+            await send({"type": "websocket.close", "code": error.close, "reason": str(error)})
+            return
+        kind = "websocket.http"
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
+    await send({"type": f"{kind}.response.start", "status": error.status, "headers": headers})
+    await send({"type": f"{kind}.response.body", "body": f"{error}\n".encode()})
+
+
+def _name(host: str) -> str:
+    """A Host header without its port."""
+    name, separator, port = host.rpartition(":")
+    if not separator or not port.isdigit() or (":" in name and not name.endswith("]")):
+        name = host
+    return name.lower()
+
+
+def _shown(value: str) -> str:
+    # Of what a client made up, as much as fits a line, and nothing that a terminal would obey.
+    return repr(value[:100])

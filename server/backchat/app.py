@@ -124,7 +124,7 @@ def create_app(settings: Settings) -> Starlette:
 
 def _locked(directory: Path) -> FileLock:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(directory / "backchat.lock")
         lock.acquire(timeout=0)
     except Timeout as error:

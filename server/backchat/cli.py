@@ -67,6 +67,10 @@ def _option(name: str, help_text: str, **options: Any) -> Callable[[_Command], _
     )
 
 
+def _split(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part for value in values for part in value.replace(",", " ").split())
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="backchat")
 def cli() -> None:
@@ -88,11 +92,13 @@ def cli() -> None:
 )
 @click.option(
     "--allowed-host", "allowed_hosts", multiple=True, envvar="BACKCHAT_ALLOWED_HOSTS", show_envvar=True,
-    help="Another name that this server answers to. May be repeated.",
+    callback=_split,
+    help="Another name that this server answers to. May be repeated; commas separate.",
 )  # fmt: skip
 @click.option(
     "--allowed-origin", "allowed_origins", multiple=True, envvar="BACKCHAT_ALLOWED_ORIGINS", show_envvar=True,
-    help="Another origin whose pages may connect, like https://chat.example.com. May be repeated.",
+    callback=_split,
+    help="Another origin whose pages may connect, like https://chat.example.com. May be repeated; commas separate.",
 )  # fmt: skip
 @_option("--max-frame", "Most bytes in a WebSocket message or a request body.", type=int)
 @_option("--in-flight", "Most requests of one connection that wait for their reply.", type=int)
@@ -128,6 +134,12 @@ def _serve(settings: Settings) -> None:
         listening.close()
         raise
     address = _address(settings.host, listening)
+    if settings.allowed_hosts and settings.token is None:
+        click.echo(
+            "backchat: Without a token, whoever reaches this server under an allowed host can do everything;"
+            " set BACKCHAT_TOKEN unless the proxy asks who comes.",
+            err=True,
+        )
     server = BackchatServer(
         config(backchat.asgi, settings.max_frame),
         started=lambda: click.echo(f"Backchat is at {address}  (Ctrl-C stops it; data in {settings.data})"),
@@ -161,7 +173,8 @@ def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
     told = []
     began = time.monotonic()
     bar = None
-    with Database(data or default_data()) as database, ExitStack() as stack:
+    directory = data or default_data()
+    with Database(directory) as database, ExitStack() as stack:
         for number, result in enumerate(import_files(database, files), start=1):
             counts[result.outcome] += 1
             if result.outcome != "imported":
@@ -173,5 +186,6 @@ def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
                 bar.update(number)
     for line in told:
         click.echo(line, err=True)
-    click.echo(", ".join(f"{number} {outcome}" for outcome, number in counts.items()))
+    summary = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+    click.echo(f"{summary}  (data in {directory})")
     return 1 if counts["broken"] else 0

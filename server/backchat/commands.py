@@ -87,8 +87,7 @@ class PlainMessage(Struct, frozen=True):
 
 
 def _help(view: View) -> Outcome:
-    width = max(len(command.usage) for command in TABLE.values())
-    lines = [f"{command.usage:<{width}}  {command.summary}" for command in TABLE.values()]
+    lines = [f"{command.usage}: {command.summary}" for command in TABLE.values()]
     lines.append("Anything else is a message. // at the start sends a message that looks like a command.")
     return Outcome(data={"commands": describe()}, notice="\n".join(lines))
 

@@ -1,6 +1,7 @@
 """Settings, and what makes no sense among them. cli.py fills them in from flags and the environment."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,8 @@ _RANGES: Final = (
     ("idle_sessions", 0, 10**6),
     ("echo_delay", 0, 60),
 )
+
+_HOST: Final = re.compile(r"[a-zA-Z0-9._-]+|[0-9a-fA-F.:]+|\[[0-9a-fA-F.:]+\]", re.ASCII)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -49,7 +52,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         for name, least, most in _RANGES:
             # Put so that a value which is no number at all fails too.
             if not least <= getattr(self, name) <= most:
-                raise SettingError(f"{name} must be between {least} and {most:,}, not {getattr(self, name)}.")
+                shown = name.replace("_", "-")
+                raise SettingError(f"{shown} must be between {least} and {most:,}, not {getattr(self, name)}.")
+        for host in self.allowed_hosts:
+            if not _HOST.fullmatch(host):
+                raise SettingError(f"An allowed host is a name like chat.example.com, not {host!r}.")
         for origin in self.allowed_origins:
             scheme, _, rest = origin.partition("://")
             if scheme not in ("http", "https") or not rest or "/" in rest or "*" in rest:

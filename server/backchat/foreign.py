@@ -66,6 +66,8 @@ def session_of(data: bytes, now: float) -> Imported:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Broken(f"it is not UTF-8 (byte {error.start})") from error
+    if not text.strip():
+        raise Broken("it is empty")
     try:
         # The standard library's reader: the files come from it, and it keeps integers of any size.
         value = json.loads(text, parse_constant=_no_constant)

@@ -4,6 +4,7 @@ knows of asyncio.
 WAL mode with synchronous=FULL: a commit that returned survives a power cut (G1).
 """
 
+import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -118,7 +119,9 @@ class Database:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "backchat.db"
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Made here, so that nobody else can read it; the files that SQLite puts beside it follow.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise DataDirectoryError(f"Cannot use the data directory {directory}: {_reason(error)}.") from error
