@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from backchat import frames
 from backchat.frames import RunDelta
-from backchat.outbox import Outbox
+from backchat.outbox import MOST_TOGETHER, Outbox
 
 
 def push_delta(outbox: Outbox, run_id: str, offset: int, text: str) -> None:
@@ -19,9 +19,9 @@ def push_delta(outbox: Outbox, run_id: str, offset: int, text: str) -> None:
 async def drained(outbox: Outbox) -> list[Any]:
     """All that the outbox gives, once it is closed."""
     outbox.close(1000, "")
-    out = []
-    while (frame := await outbox.get()) is not None:
-        out.append(json.loads(frame))
+    out: list[Any] = []
+    while together := await outbox.get():
+        out.extend(json.loads(frame) for frame in together)
     return out
 
 
@@ -67,7 +67,7 @@ async def test_too_many_waiting_frames_close_the_outbox_and_are_dropped() -> Non
     outbox.push("0")
     assert outbox.closing is not None
     assert outbox.closing[0] == 4008
-    assert await outbox.get() is None
+    assert await outbox.get() == []
 
 
 async def test_too_much_waiting_text_closes_the_outbox_whether_merged_or_not() -> None:
@@ -84,4 +84,18 @@ async def test_one_frame_of_any_size_may_wait_alone() -> None:
     outbox = Outbox(1, 10)
     outbox.push("0" * 1000)
     assert outbox.closing is None
-    assert await outbox.get() == "0" * 1000
+    assert await outbox.get() == ["0" * 1000]
+
+
+async def test_frames_go_together_up_to_a_size_and_the_rest_still_counts() -> None:
+    outbox = Outbox(10**6, 3 * MOST_TOGETHER)
+    frame = "0" * (MOST_TOGETHER // 2)
+    for _ in range(5):
+        outbox.push(frame)
+    assert await outbox.get() == [frame] * 2
+    outbox.push(frame)
+    outbox.push(frame)
+    outbox.push(frame)
+    assert outbox.closing is None
+    outbox.push(frame)
+    assert outbox.closing is not None

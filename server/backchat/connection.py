@@ -20,8 +20,9 @@ from backchat.frames import BadFrame, Messages, Page, Reply, RequestId, Submit
 from backchat.outbox import Outbox
 from backchat.sessions import Session
 
-ABORT: Final = "backchat.abort"
-"""The ASGI extension (see server.py) that drops a connection without asking its peer."""
+TRANSPORT: Final = "backchat.transport"
+"""The ASGI extension of server.py: `abort()` drops a connection without asking its peer, `send(texts)` writes several
+text frames at once and raises OSError when the peer is gone."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -105,16 +106,16 @@ class Connection:
     # Writing.
 
     async def _write(self) -> None:
-        send = self._websocket.send
+        send = self._websocket.scope.get("extensions", {}).get(TRANSPORT, {}).get("send", self._send_each)
         clock = asyncio.get_running_loop().time
         try:
-            while (frame := await self.outbox.get()) is not None:
+            while together := await self.outbox.get():
                 self._sending_since = clock()
-                await send({"type": "websocket.send", "text": frame})
+                await send(together)
                 self._sending_since = None
             assert self.outbox.closing is not None
             await close(self._websocket, *self.outbox.closing, self._limits.send_seconds)
-        except (WebSocketDisconnect, RuntimeError):
+        except (WebSocketDisconnect, RuntimeError, OSError):
             # The peer is gone, or broke the protocol, and the server has closed the connection: the reader hears of
             # it too.
             pass
@@ -122,6 +123,10 @@ class Connection:
             # Nobody would write any more, so nobody shall wait.
             abort(self._websocket)
             raise
+
+    async def _send_each(self, texts: list[str]) -> None:
+        for text in texts:
+            await self._websocket.send_text(text)
 
     def _watch(self) -> Callable[[], None]:
         """Aborts the transport when one frame takes too long to leave. One timer, moved when it fires rather than for
@@ -155,6 +160,6 @@ async def close(websocket: WebSocket, code: int, reason: str, seconds: float) ->
 
 def abort(websocket: WebSocket) -> None:
     """Drops a connection without a word. Does nothing where the server offers no way to."""
-    drop = websocket.scope.get("extensions", {}).get(ABORT)
-    if drop is not None:
-        drop["abort"]()
+    transport = websocket.scope.get("extensions", {}).get(TRANSPORT)
+    if transport is not None:
+        transport["abort"]()

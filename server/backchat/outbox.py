@@ -2,9 +2,13 @@
 
 import asyncio
 from collections import deque
+from typing import Final
 
 from backchat import frames
 from backchat.frames import RunDelta
+
+MOST_TOGETHER: Final = 64 * 1024
+"""Frames are written together up to about this many characters, so that what waits behind them still counts."""
 
 
 class _Deltas:
@@ -83,16 +87,23 @@ class Outbox:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    async def get(self) -> str | None:
-        """The next frame to send; None once the outbox is closed and empty. One caller at a time."""
+    async def get(self) -> list[str]:
+        """The next frames to send, as many as go together; none once the outbox is closed and empty. One caller at a
+        time."""
         while not self._waiting:
             if self.closing is not None:
-                return None
+                return []
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
-        item = self._waiting.popleft()
-        if isinstance(item, str):
-            self._characters -= len(item)
-            return item
-        self._characters -= item.size
-        return item.encoded()
+        together: list[str] = []
+        size = 0
+        while self._waiting and size < MOST_TOGETHER:
+            item = self._waiting.popleft()
+            if isinstance(item, str):
+                size += len(item)
+                together.append(item)
+            else:
+                size += item.size
+                together.append(item.encoded())
+        self._characters -= size
+        return together

@@ -7,15 +7,17 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from types import FrameType
 from typing import Any, Final
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame, Opcode
 
-from backchat.connection import ABORT
+from backchat.connection import TRANSPORT
 from backchat.errors import SettingError
 
 _log = logging.getLogger("backchat.server")
@@ -25,6 +27,8 @@ LINGER_SECONDS: Final = 2.0
 
 GRACE_SECONDS: Final = 10
 """How long connections have to close once they were told to."""
+SMALL: Final = 4096
+"""Up to how many characters a frame is remembered for the next client."""
 BACKLOG: Final = 2048
 """How many connections may wait to be accepted."""
 
@@ -36,7 +40,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         # The task made there has not begun yet, so it finds this. A refused handshake has no scope.
         if not self.close_sent:
-            self.scope["extensions"][ABORT] = {"abort": self.transport.abort}
+            self.scope["extensions"][TRANSPORT] = {"abort": self.transport.abort, "send": self.send_texts}
+
+    async def send_texts(self, texts: list[str]) -> None:
+        """Sends text frames with one write: each write is a system call, and a busy session makes many small frames.
+        Raises OSError when the connection is closed."""
+        await self.writable.wait()
+        if self.disconnected or self.close_sent or self.transport.is_closing():
+            raise ClientDisconnected
+        self.transport.write(b"".join([_small(text) if len(text) <= SMALL else _framed(text) for text in texts]))
 
     def handle_parser_exception(self) -> None:
         """A frame over the limit, bad UTF-8, a broken frame. Closing the socket while the peer still sends would
@@ -72,6 +84,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """The peer has not answered a ping. It may never read again, and a plain close would wait for it."""
         super().keepalive_timeout()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+
+def _framed(text: str) -> bytes:
+    return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+
+
+# A server's frames are not masked (RFC 6455, section 5.1), so what goes to every client of a session is framed once.
+_small = lru_cache(maxsize=128)(_framed)
 
 
 def config(app: ASGIApp, max_frame: int) -> Config:
