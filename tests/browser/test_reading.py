@@ -264,3 +264,17 @@ async def test_the_view_follows_a_reply_only_while_its_reader_is_at_the_end(
     await tab.drawn()
     assert await tab.log.evaluate("(log) => log.scrollHeight - log.scrollTop - log.clientHeight") < 2
     await expect(latest).to_be_hidden()
+
+
+async def test_notices_that_come_and_go_leave_the_reader_at_the_end(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(session("long", *LINES[:60]))
+    tab = await user.opens(server.http)
+    await tab.connected()
+    for line, said in [("/help", "List the commands"), ("/usage", "in all"), ("/status", "messages")] * 4:
+        await tab.submit(line)
+        await expect(tab.page.get_by_role("status")).to_contain_text(said)
+        await tab.drawn()
+        assert await tab.log.evaluate("(log) => log.scrollHeight - log.scrollTop - log.clientHeight") < 2
+    await expect(tab.page.get_by_role("button", name="Jump to latest")).to_be_hidden()
