@@ -5,6 +5,7 @@
 import { recall, remember } from "./storage.js";
 
 const PATIENCE = 15_000; // A reply takes milliseconds: without one for so long the connection is dead, whatever the browser believes.
+const STEADY = 5000; // open for so long, the next loss is a new one
 const FINAL = new Set([4401, 4404, 4410]);
 
 export class SessionSocket extends EventTarget {
@@ -13,6 +14,7 @@ export class SessionSocket extends EventTarget {
   #socket = null;
   #fresh = false; // the next attach must not resume
   #attempt = 0;
+  #opened = 0; // when the server last attached us
   #retry = 0;
   #requests = new Map();
   #lastRequest = 0;
@@ -116,6 +118,8 @@ export class SessionSocket extends EventTarget {
     if (FINAL.has(code) || (code === 4400 && !resumed)) return this.#say("closed", code);
     if (code === 4400) this.#fresh = true; // the server knows no such position
     if (code === 1009) this.#refuseLargest(); // resending it would close every connection
+    // One that closes as soon as it is open is no better than one that never opens.
+    if (this.state === "open" && Date.now() - this.#opened > STEADY) this.#attempt = 0;
     const atOnce = code === 4400 || (code === 4008 && this.state === "open");
     this.#say("reconnecting", code);
     const delay = atOnce ? 0 : Math.min(15_000, 300 * 2 ** this.#attempt++) * (0.5 + Math.random() / 2);
@@ -133,7 +137,7 @@ export class SessionSocket extends EventTarget {
       this.#tell("notification", frame);
       if (frame.method !== "attached" || this.#socket !== socket) return; // whoever heard it may have asked for a restart
       clearTimeout(this.#retry);
-      this.#attempt = 0;
+      this.#opened = Date.now();
       this.#fresh = false;
       this.#say("open");
       this.pending.forEach((submit) => this.#sendSubmit(submit));

@@ -403,6 +403,20 @@ async def test_a_disk_that_stays_broken_closes_the_clients_instead_of_trying_for
             await one.submit("/undo")
 
 
+async def test_a_session_that_could_not_be_mended_does_not_stay_in_memory(tmp_path: Path) -> None:
+    async with running(tmp_path, backend="none") as server, client(server.ws()) as one:
+        await one.say("a question")
+        session_id = one.session_id
+    with Database(tmp_path) as database:
+        database.write([], [(session_id, Checkpoint("gone", "half"))])
+    db = await broken_for_good(tmp_path)
+    async with running(tmp_path) as server:
+        async with server.backchat.sessions.use(session_id):
+            pass
+        await eventually(lambda: not server.backchat.sessions._live)
+    db.close()
+
+
 async def test_a_log_that_cannot_be_read_after_a_failed_commit_leaves_nobody_waiting(server: Running) -> None:
     async with client(server.ws()) as one:
         await seeded(one, 2)

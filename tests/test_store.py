@@ -1,7 +1,10 @@
 """The store: what was lived through is what is loaded; a failed commit takes its session's later ones with it."""
 
 import asyncio
+import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -153,6 +156,21 @@ def test_a_checkpoint_that_cannot_be_saved_costs_nobody_a_commit(tmp_path: Path)
             db.execute("CREATE TRIGGER broken BEFORE INSERT ON checkpoint BEGIN SELECT RAISE(ABORT, 'broken'); END")
         db.close()
         assert database.write(commits(lived([])), [("s", Checkpoint("r", "x"))]) == [None]
+
+
+async def test_another_process_that_comes_and_goes_takes_nothing_away(tmp_path: Path) -> None:
+    store = ThreadedStore(tmp_path)
+    visit = "from pathlib import Path; from backchat.store.sqlite import Database; Database(Path('.')).close()"
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", visit], cwd=tmp_path, check=True)
+    assert (tmp_path / "backchat.db-wal").exists()
+    results: list[Exception | None] = []
+    store.commit(commits(lived([]))[0], results.append)
+    await eventually(lambda: results)
+    # The disk as a crash would leave it.
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    with Database(tmp_path / "copy") as database:
+        assert len(log(database, "s")) == 1
+    await store.close()
 
 
 async def test_the_writer_outlives_a_defect(tmp_path: Path) -> None:

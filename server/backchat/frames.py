@@ -26,8 +26,8 @@ DEEPEST: Final = 64
 DEEPEST_FRAME: Final = 256
 """How deeply a frame may be nested to be looked into at all."""
 
-# Strings are matched to be passed over: their brackets do not count.
-_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+# Strings are matched to be passed over: their brackets do not count. Possessive, so that a long one costs no memory.
+_BRACKETS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 RequestId = str | int | float | None
 
@@ -183,7 +183,8 @@ def _diagnose(text: str, error: Exception) -> BadFrame:
 def _depth(text: str) -> int:
     """How deeply JSON is nested. What a parser can bear depends on the version of Python; this does not."""
     depth = deepest = 0
-    for bracket in _BRACKETS.findall(text):
+    for found in _BRACKETS.finditer(text):
+        bracket = text[found.start()]
         if bracket in "[{":
             depth += 1
             deepest = max(deepest, depth)

@@ -26,7 +26,7 @@ LINGER_SECONDS: Final = 2.0
 """How long a peer that broke the protocol, or answered no ping, has to read why before it is dropped."""
 
 GRACE_SECONDS: Final = 10
-"""How long connections have to close once they were told to."""
+"""How long each stage of the end may take: keeping live replies, closing connections."""
 SMALL: Final = 4096
 """Up to how many characters a frame is remembered for the next client."""
 BACKLOG: Final = 2048

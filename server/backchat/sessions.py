@@ -417,6 +417,7 @@ class Session:
             if pending.interruption:
                 # Trying at once what has just failed after a reload would go on for ever. The next client tries.
                 self._give_up(StorageFailed(unknown=True))
+                self._around.settled(self)
             else:
                 self._around.reload(self)
 
@@ -533,7 +534,7 @@ class Session:
     def _restore_run(self, happened: list[_Pending], run: Run | None, checkpoint: Checkpoint | None) -> None:
         """After a load: starts the run that a commit which seemed to fail has asked for, or else keeps what a run had
         written that is no more, before anything else happens."""
-        asked = happened[-1].started if happened else None
+        asked = next((pending.started for pending in reversed(happened) if pending.started or pending.stopped), None)
         if asked is not None and asked.parent == self._staged.head and self._around.start_run is not None:
             self._run = self._shown_run = Run(asked.run_id, asked.parent)
             self._around.start_run(self, self._run)

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -120,8 +120,12 @@ class Database:
         self.path = directory / "backchat.db"
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Made here, so that nobody else can read it; the files that SQLite puts beside it follow.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            # Made here, so that nobody else can read it; the files that SQLite puts beside it follow. Only where
+            # there is none: a process that closes any descriptor of a database gives up SQLite's locks on it, and the
+            # next one to leave would take the WAL away from under us ("How To Corrupt An SQLite Database File",
+            # section 2.2).
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise DataDirectoryError(f"Cannot use the data directory {directory}: {_reason(error)}.") from error
