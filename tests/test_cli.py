@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.client import PATIENCE, Json, View, client, stalled_client
@@ -204,12 +204,12 @@ def take(view: View, text: str | bytes) -> None:
         view.apply(frame["method"], frame["params"])
 
 
-async def until(socket: object, view: View, condition: Callable[[], object]) -> None:
+async def until(socket: ClientConnection, view: View, condition: Callable[[], object]) -> None:
     """Takes frames into a view until something is true, or the server closes."""
     with contextlib.suppress(ConnectionClosed):
         async with asyncio.timeout(PATIENCE):
             while not condition():
-                take(view, await socket.recv())  # type: ignore[attr-defined]
+                take(view, await socket.recv())
 
 
 @unix

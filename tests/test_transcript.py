@@ -6,10 +6,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backchat import transcript
+from backchat import ops, transcript
 from backchat.frames import Attached, Notification, SessionUpdated, TranscriptSpliced, notifications, session_fields
-from backchat.transcript import Added, Message, Node, Tree, common, fold, path, splice
+from backchat.ops import Decided, Outcome
+from backchat.transcript import (
+    Added,
+    Created,
+    Message,
+    Node,
+    Replied,
+    State,
+    Tree,
+    Usage,
+    common,
+    fold,
+    path,
+    splice,
+)
 from tests.support.histories import Action, History, actions, lived
+from tests.support.views import advanced
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +105,17 @@ def test_nothing_that_was_written_ever_leaves_the_tree(chosen: list[Action], see
         before = dict(history.tree.nodes)
         history.do(action)
         assert before.items() <= history.tree.nodes.items()
+
+
+def test_the_usage_of_every_reply_is_added_to_what_came_with_an_import() -> None:
+    tree = Tree()
+    state, _ = advanced(State(), tree, ops.create(Created(input_tokens=10, output_tokens=1, estimated_cost=0.5), []))
+    for number in (1, 2):
+        usage = Usage(input_tokens=7, output_tokens=3)
+        reply = Message(id=number, role="assistant", content="", created_at=0.0, usage=usage, cost=0.25)
+        decided = Decided(Replied(number), number, (Added(reply, number - 1, 0),))
+        state, _ = advanced(state, tree, Outcome(events=(decided,)))
+    assert (state.input_tokens, state.output_tokens, state.estimated_cost) == (24, 7, 1.0)
 
 
 class OldView:

@@ -37,7 +37,6 @@ class Backchat:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._access = Access(settings)
-        self._directory = settings.data
         self._lock = _locked(settings.data)
         try:
             self._store = ThreadedStore(settings.data)
@@ -62,7 +61,7 @@ class Backchat:
         self._api = Api(self.sessions, self._access, backend=settings.backend, most_bytes=settings.max_frame)
         self.asgi = Starlette(
             routes=[
-                WebSocketRoute("/ws", self._new_socket),
+                WebSocketRoute("/ws", self._socket),
                 # A path, so that an id with a slash is told what any other bad id is told.
                 WebSocketRoute("/ws/{session_id:path}", self._socket),
                 *page.routes(),
@@ -96,23 +95,20 @@ class Backchat:
     # WebSockets.
 
     async def _socket(self, websocket: WebSocket) -> None:
+        # Accepted first: only an open WebSocket can be told a close code.
         await websocket.accept()
         try:
             self._access.check_token(websocket.headers)
             after, log = _resume(websocket.query_params)
-            async with self.sessions.use(websocket.path_params["session_id"]) as session:
-                await Connection(websocket, session, self._limits).serve(after, log)
-        except BackchatError as error:
-            await close(websocket, error.close, str(error), self._settings.send_seconds)
-
-    async def _new_socket(self, websocket: WebSocket) -> None:
-        await websocket.accept()
-        try:
-            self._access.check_token(websocket.headers)
-            if _resume(websocket.query_params) != (None, None):
+            session_id = websocket.path_params.get("session_id")
+            if session_id is not None:
+                opened = self.sessions.use(session_id)
+            elif (after, log) == (None, None):
+                opened = self.sessions.create(Created())
+            else:
                 raise InvalidParams("A new session has nothing to resume: after and log go with /ws/ID.")
-            async with self.sessions.create(Created()) as session:
-                await Connection(websocket, session, self._limits).serve(None, None)
+            async with opened as session:
+                await Connection(websocket, session, self._limits).serve(after, log)
         except BackchatError as error:
             await close(websocket, error.close, str(error), self._settings.send_seconds)
 

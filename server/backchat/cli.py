@@ -125,7 +125,7 @@ def _token(file: Path | None) -> str | None:
 def _serve(settings: Settings) -> None:
     # Late, so that `backchat import` and `--help` do not wait for a web server.
     from backchat.app import Backchat
-    from backchat.server import BackchatServer, config, listen
+    from backchat.server import BackchatServer, listen, uvicorn_config
 
     listening = listen(settings.host, settings.port)
     try:
@@ -141,7 +141,7 @@ def _serve(settings: Settings) -> None:
             err=True,
         )
     server = BackchatServer(
-        config(backchat.asgi, settings.max_frame),
+        uvicorn_config(backchat.asgi, settings.max_frame),
         started=lambda: click.echo(f"Backchat is at {address}  (Ctrl-C stops it; data in {settings.data})"),
         drain=backchat.drain,
     )

@@ -34,7 +34,8 @@ BACKLOG: Final = 2048
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, with the transport's `abort` offered to the application."""
+    """uvicorn's WebSocket protocol. Offers the application what ASGI does not (see `connection.TRANSPORT`), and ends
+    connections whose peers break the protocol or are gone."""
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
@@ -94,7 +95,7 @@ def _framed(text: str) -> bytes:
 _small = lru_cache(maxsize=128)(_framed)
 
 
-def config(app: ASGIApp, max_frame: int) -> Config:
+def uvicorn_config(app: ASGIApp, max_frame: int) -> Config:
     """How Backchat runs an application. No permessage-deflate: it multiplies memory and lets a bomb in."""
     return Config(
         app,

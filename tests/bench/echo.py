@@ -7,7 +7,7 @@ from starlette.websockets import WebSocket
 from uvicorn import Server
 
 from backchat.config import Settings
-from backchat.server import config, listen
+from backchat.server import listen, uvicorn_config
 
 
 async def _echo(websocket: WebSocket) -> None:
@@ -19,7 +19,7 @@ async def _echo(websocket: WebSocket) -> None:
 def main() -> None:
     """Serves until it is told to stop by a signal."""
     listening = listen("127.0.0.1", 0)
-    bare = config(Starlette(routes=[WebSocketRoute("/ws/{name}", _echo)]), Settings().max_frame)
+    bare = uvicorn_config(Starlette(routes=[WebSocketRoute("/ws/{name}", _echo)]), Settings().max_frame)
     # Everything as Backchat has it, but for what Backchat adds to the protocol.
     bare.ws = "websockets-sansio"
     print(listening.getsockname()[1], flush=True)

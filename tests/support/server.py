@@ -10,7 +10,7 @@ import msgspec
 
 from backchat.app import Backchat
 from backchat.config import Settings
-from backchat.server import BackchatServer, config, listen
+from backchat.server import BackchatServer, listen, uvicorn_config
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "samples"
 
@@ -32,7 +32,7 @@ class Running:
         self.settings = settings
         self.backchat = Backchat(settings)
         self._server = _QuietServer(
-            config(self.backchat.asgi, settings.max_frame),
+            uvicorn_config(self.backchat.asgi, settings.max_frame),
             started=lambda: None,
             drain=self.backchat.drain,
         )
