@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backchat import ops
+from backchat import reports
 from backchat.commands import MOST, TABLE, Argument, Command, Invocation, PlainMessage, describe, parse
 from backchat.errors import BadArgument, InvalidParams, UnknownCommand
 
@@ -107,7 +107,7 @@ def test_any_line_is_a_command_a_message_or_refused_and_white_space_around_it_is
 
 def test_only_a_command_whose_last_argument_is_text_may_have_line_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     said = Argument("text", "text", "what to say", required=True)
-    monkeypatch.setitem(TABLE, "say", Command("say", "Say it", "waits", ops.status, (said,)))
+    monkeypatch.setitem(TABLE, "say", Command("say", "Say it", "waits", reports.status, (said,)))
     assert parse("/say\n two\n lines ") == Invocation(TABLE["say"], {"text": "two\n lines"})
     assert parse("//say\nit") == PlainMessage("/say\nit")
     assert TABLE["say"].usage == "/say <text>"
@@ -120,4 +120,7 @@ def test_every_command_describes_itself() -> None:
         assert info.summary
         assert info.while_running
         assert info.usage.startswith(f"/{info.name}")
-    assert {"retry", "undo", "stop", "status", "usage", "help"} == set(TABLE)
+    assert set(TABLE) == {
+        "retry", "undo", "clear", "stop", "queue", "model", "personality", "system", "title", "new", "status", "usage",
+        "help",
+    }  # fmt: skip

@@ -39,11 +39,18 @@ STATUS_FIELDS = {
     "updated_at",
     "agent_running",
 }
-"""DESIGN section 5, `/status`."""
+"""DESIGN section 5, `/status`; what a list has of a session."""
+MORE_FIELDS = {"system", "queue", "queue_paused"}
+"""What only the session itself tells."""
 
 SLOW = {"echo_delay": 0.05}
 LONG_TEXT = "word " * 2000
 """With SLOW: a reply that goes on for as long as any test."""
+
+
+def summary(fields: Json) -> Json:
+    """A session as a list has it."""
+    return {name: fields[name] for name in STATUS_FIELDS}
 
 
 def client_of(server: Running) -> httpx.AsyncClient:
@@ -146,7 +153,7 @@ async def raw_status(server: Running, target: str) -> int:
 
 async def test_a_new_session_is_answered_with_its_status_fields(http: httpx.AsyncClient) -> None:
     fields = await created(http)
-    assert set(fields) == STATUS_FIELDS
+    assert set(fields) == STATUS_FIELDS | MORE_FIELDS
     assert re.fullmatch(r"[a-z0-9_-]{22,64}", fields["session_id"])
     assert isinstance(fields["created_at"], float)
     assert fields | {"session_id": "", "created_at": 0, "updated_at": 0} == {
@@ -155,10 +162,13 @@ async def test_a_new_session_is_answered_with_its_status_fields(http: httpx.Asyn
         "model": None,
         "workspace": None,
         "personality": None,
+        "system": None,
         "message_count": 0,
         "created_at": 0,
         "updated_at": 0,
         "agent_running": False,
+        "queue": [],
+        "queue_paused": False,
     }
 
 
@@ -192,7 +202,7 @@ async def test_a_created_session_is_there_after_a_restart(tmp_path: Path) -> Non
     async with running(tmp_path) as server, client_of(server) as http:
         fields = await created(http, title="kept", messages=rows("a", "b"))
     async with running(tmp_path) as server, client_of(server) as http:
-        assert (await listed(http))["sessions"] == [fields]
+        assert (await listed(http))["sessions"] == [summary(fields)]
 
 
 async def test_no_two_sessions_share_an_id(http: httpx.AsyncClient) -> None:
@@ -273,9 +283,9 @@ async def test_a_session_is_told_as_status_tells_it(http: httpx.AsyncClient, ser
         status = (await one.submit("/status"))["data"]
     response = await http.get(f"/api/sessions/{fields['session_id']}")
     assert response.status_code == 200
-    assert {name: response.json()[name] for name in STATUS_FIELDS} == status
+    assert {name: response.json()[name] for name in STATUS_FIELDS | MORE_FIELDS} == status
     assert status["message_count"] == 2
-    assert (await listed(http, limit=1))["sessions"] == [status]
+    assert (await listed(http, limit=1))["sessions"] == [summary(status)]
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -302,7 +312,7 @@ async def test_a_session_is_shown_as_running_while_a_reply_is_written(tmp_path: 
 
 async def test_the_list_has_the_status_fields_newest_first(http: httpx.AsyncClient) -> None:
     made = [await created(http, title=f"session {number}") for number in range(3)]
-    assert (await listed(http, limit=3))["sessions"] == made[::-1]
+    assert (await listed(http, limit=3))["sessions"] == [summary(fields) for fields in reversed(made)]
 
 
 async def test_a_session_that_changes_comes_first(http: httpx.AsyncClient, server: Running) -> None:
@@ -415,12 +425,12 @@ async def test_a_deleted_session_is_gone_from_every_route_and_stays_gone(tmp_pat
         session_id = (await created(http))["session_id"]
         response = await http.delete(f"/api/sessions/{session_id}")
         assert response.status_code == 200
-        assert (await listed(http))["sessions"] == [kept]
+        assert (await listed(http))["sessions"] == [summary(kept)]
         refusal(await http.get(f"/api/sessions/{session_id}"), 410, "session_deleted")
         refusal(await http.delete(f"/api/sessions/{session_id}"), 410, "session_deleted")
         assert await close_code(server.ws(session_id)) == 4410
     async with running(tmp_path) as server, client_of(server) as http:
-        assert (await listed(http))["sessions"] == [kept]
+        assert (await listed(http))["sessions"] == [summary(kept)]
         refusal(await http.get(f"/api/sessions/{session_id}"), 410, "session_deleted")
         refusal(await http.delete(f"/api/sessions/{session_id}"), 410, "session_deleted")
         assert await close_code(server.ws(session_id)) == 4410

@@ -549,7 +549,9 @@ async def test_the_beginning_of_time_is_a_time(tmp_path: Path) -> None:
         status = (await one.submit("/status"))["data"]
         assert (status["created_at"], status["updated_at"]) == (0, 0)
         async with httpx.AsyncClient(trust_env=False) as http:
-            assert (await http.get(f"{server.http}/api/sessions")).json()["sessions"] == [status]
+            assert (await http.get(f"{server.http}/api/sessions")).json()["sessions"] == [
+                {name: field for name, field in status.items() if name not in ("system", "queue", "queue_paused")}
+            ]
 
 
 async def test_the_biggest_counts_add_up(tmp_path: Path) -> None:

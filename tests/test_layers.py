@@ -14,12 +14,16 @@ PACKAGE = Path(backchat.__file__).parent
 ORDER = [
     "errors",
     "transcript",
+    "views",
+    "reports",
+    "choices",
     "ops",
     "commands",
     "frames",
     "foreign",
     "backends.base",
     "backends.echo",
+    "backends.openai",
     "store.base",
     "store.sqlite",
     "store.threads",
@@ -27,6 +31,8 @@ ORDER = [
     "sessions",
     "registry",
     "runs",
+    "models",
+    "prompts",
     "outbox",
     "connection",
     "config",
@@ -39,7 +45,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-PURE = {"errors", "transcript", "ops", "commands", "frames", "foreign"}
+PURE = {"errors", "transcript", "views", "reports", "choices", "ops", "commands", "frames", "foreign"}
 WORLDLY = {
     "asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "socket", "sqlite3", "subprocess",
     "sys", "threading", "time", "uuid",

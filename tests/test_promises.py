@@ -6,7 +6,7 @@ import json
 import shutil
 import socket
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import pytest
 
 from backchat.store.base import Checkpoint, Commit
 from backchat.store.sqlite import Database
-from backchat.transcript import TAIL_BYTES, Message
+from backchat.transcript import TAIL_BYTES
 from tests.support.client import PATIENCE, Client, Refused, View, client, eventually, stalled_client
+from tests.support.scripted import Scripted
 from tests.support.server import Running, running
 
 Write = Callable[[Sequence[Commit], Sequence[tuple[str, Checkpoint]]], list[Exception | None]]
@@ -551,7 +552,7 @@ async def test_neither_a_page_nor_a_tail_nor_a_resume_is_larger_than_its_bound(t
             assert (await late.request("messages", before=4))["start"] == 2
         async with client(server.ws(one.session_id, "after=1")) as back:
             assert back.attached["reset"] is True
-        async with client(server.ws(one.session_id, "after=7")) as back:
+        async with client(server.ws(one.session_id, f"after={late.view.revision}")) as back:
             assert back.attached["events"] == []
 
 
@@ -623,14 +624,8 @@ async def test_a_reply_is_saved_while_it_is_written_even_if_no_more_of_it_comes(
 
 
 async def test_a_backend_that_sends_no_text_ends_its_run_and_the_session_goes_on(server: Running) -> None:
-    class Garbled:
-        async def reply(self, transcript: list[Message]) -> AsyncGenerator[str, None]:
-            yield "all is "
-            yield "\ud83d"
-
-    runs = server.backchat._runs
-    assert runs is not None
-    runs._backend = Garbled()
+    replies = Scripted(server)
+    replies.say("all is ", "\ud83d")
     async with client(server.ws()) as one:
         ended = await one.ended((await one.submit("hello"))["run_id"])
         assert ended["reason"] == "failed"

@@ -194,22 +194,31 @@ async def test_status_and_usage_say_what_the_file_says(server: Running, value: A
         "model": fields.get("model"),
         "workspace": fields.get("workspace"),
         "personality": fields.get("personality"),
+        "system": None,
         "message_count": len(rows_of(value)),
         "created_at": fields.get("created_at", status["data"]["created_at"]),
         "updated_at": fields.get("updated_at", status["data"]["updated_at"]),
         "agent_running": False,
+        "queue": [{"id": 1, "preview": pending}] if (pending := fields.get("pending_user_message")) else [],
+        "queue_paused": bool(pending),
     }
     assert (status["command"], status["data"]) == ("status", expected)
+    spent = {
+        "input_tokens": fields.get("input_tokens", 0),
+        "output_tokens": fields.get("output_tokens", 0),
+        "total_tokens": fields.get("input_tokens", 0) + fields.get("output_tokens", 0),
+        "cached_tokens": 0,
+        "reasoning_tokens": 0,
+        "estimated_cost": fields.get("estimated_cost"),
+        "unpriced_replies": 0,
+        "estimated": False,
+    }
+    context = usage["data"].pop("context_tokens")
     assert (usage["command"], usage["data"]) == (
         "usage",
-        {
-            "input_tokens": fields.get("input_tokens", 0),
-            "output_tokens": fields.get("output_tokens", 0),
-            "total_tokens": fields.get("input_tokens", 0) + fields.get("output_tokens", 0),
-            "estimated_cost": fields.get("estimated_cost"),
-            "model": fields.get("model"),
-        },
+        {**spent, "on_screen": spent, "model": fields.get("model")},
     )
+    assert context > 0 or not rows_of(value)
     assert status["revision"] == usage["revision"] == 1
     assert await transcript(server, session_id) == spoken(rows_of(value))
 
@@ -227,8 +236,9 @@ async def test_undo_takes_the_last_turn_off_again_and_again(server: Running, val
             assert await transcript(server, session_id) == spoken(rows)
             assert (await typed(socket, "/status"))["result"]["data"]["message_count"] == len(rows)
             said = (await typed(socket, "/usage"))["result"]["data"]
-            assert usage is None or said == usage
-            usage = said
+            context = said.pop("context_tokens")
+            assert usage is None or (said == usage[0] and context < usage[1])
+            usage = said, context
         if not turns_of(rows):
             await refused(socket, "/undo", "nothing_to_undo", "Nothing to undo.")
             await refused(socket, "/undo 3", "nothing_to_undo", "Nothing to undo.")

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 
 from backchat.errors import NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
-from backchat.ops import Outcome
 from backchat.store.base import Checkpoint, Commit, OpRecord, SessionInfo
 from backchat.store.sqlite import MIGRATIONS, Database
 from backchat.store.threads import ThreadedStore
 from backchat.transcript import Event
+from backchat.views import Outcome
 from tests.support.client import eventually
 from tests.support.histories import Action, History, actions, lived
 from tests.support.views import AT

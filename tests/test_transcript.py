@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from backchat import ops, transcript
 from backchat.frames import Attached, Notification, SessionUpdated, TranscriptSpliced, notifications, session_fields
-from backchat.ops import Decided, Outcome
 from backchat.transcript import (
     Added,
     Created,
@@ -23,7 +22,8 @@ from backchat.transcript import (
     path,
     splice,
 )
-from tests.support.histories import Action, History, actions, lived
+from backchat.views import Decided, Outcome
+from tests.support.histories import OFFER, Action, History, actions, lived
 from tests.support.views import advanced
 
 
@@ -115,7 +115,7 @@ def test_the_usage_of_every_reply_is_added_to_what_came_with_an_import() -> None
         reply = Message(id=number, role="assistant", content="", created_at=0.0, usage=usage, cost=0.25)
         decided = Decided(Replied(number), number, (Added(reply, number - 1, 0),))
         state, _ = advanced(state, tree, Outcome(events=(decided,)))
-    assert (state.input_tokens, state.output_tokens, state.estimated_cost) == (24, 7, 1.0)
+    assert (state.spent.input_tokens, state.spent.output_tokens, state.spent.cost) == (24, 7, 1.0)
 
 
 class OldView:
@@ -126,7 +126,7 @@ class OldView:
         head = history.tree[state.head]
         self.start = head.tail_start()
         self.messages = path(head, self.start)
-        self.session = session_fields("s", state, history.tree, running=False)
+        self.session = session_fields("s", state, OFFER, history.tree, running=False)
 
     def take(self, notification: Notification) -> None:
         match notification:
@@ -158,7 +158,7 @@ def test_any_stale_view_plus_what_it_was_sent_equals_a_fresh_one(
             view.take(notification)
     fresh = path(history.tree[history.state.head])
     assert view.messages == fresh[view.start :]
-    assert view.session == session_fields("s", history.state, history.tree, running=False)
+    assert view.session == session_fields("s", history.state, OFFER, history.tree, running=False)
 
 
 @given(actions, seeds)

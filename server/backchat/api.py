@@ -15,18 +15,19 @@ from starlette.routing import BaseRoute, Route
 
 from backchat import frames
 from backchat.access import COOKIE, Access
+from backchat.choices import checked_title
 from backchat.commands import check_text, describe
 from backchat.errors import BackchatError, InvalidParams, ParseError, TimedOut, TooLarge, Unauthorized, UnknownMethod
 from backchat.foreign import messages_of
-from backchat.ops import status_fields
 from backchat.registry import Sessions
+from backchat.reports import status_fields
 from backchat.sessions import Session
 from backchat.store.base import Place, Summary
 from backchat.transcript import Created, State
+from backchat.views import Offer
 
 MOST_SESSIONS: Final = 200
 """The most sessions in one page of the list."""
-MOST_TITLE: Final = 400
 BODY_SECONDS: Final = 30.0
 """How long the body of a request may take to arrive."""
 
@@ -46,10 +47,11 @@ class _NewSession(Struct, forbid_unknown_fields=True):
 class Api:
     """The routes, and what they need. `most_bytes` bounds the body of a request."""
 
-    def __init__(self, sessions: Sessions, access: Access, *, backend: str, most_bytes: int) -> None:
+    def __init__(self, sessions: Sessions, access: Access, *, backend: str, model: str | None, most_bytes: int) -> None:
         self._sessions = sessions
         self._access = access
         self._backend = backend
+        self._model = model
         self._most_bytes = most_bytes
         self._arriving: set[asyncio.Timeout] = set()
 
@@ -103,18 +105,20 @@ class Api:
         return json_response({"sessions": [self._summary(summary) for summary in shown], "next": following})
 
     def _summary(self, summary: Summary) -> dict[str, Any]:
-        return {**msgspec.structs.asdict(summary), "agent_running": self._sessions.running(summary.session_id)}
+        return {
+            **msgspec.structs.asdict(summary),
+            "model": summary.model or self._model,
+            "agent_running": self._sessions.running(summary.session_id),
+        }
 
     async def _create(self, request: Request) -> Response:
         body = await self._body(request, _NewSession)
-        if body.title is not None:
-            check_text(body.title)
-            if not body.title.strip():
-                raise InvalidParams("The title is empty.")
-            if len(body.title) > MOST_TITLE:
-                raise InvalidParams(f"A title takes at most {MOST_TITLE} characters.")
+        title = body.title
+        if title is not None:
+            check_text(title)
+            title = checked_title(title)
         messages = messages_of(body.messages, self._sessions.clock())
-        async with self._sessions.create(Created(title=body.title), messages) as session:
+        async with self._sessions.create(Created(title=title), messages) as session:
             return json_response(_status(session), 201)
 
     async def _get(self, request: Request) -> Response:
@@ -184,7 +188,7 @@ async def _healthz(_: Request) -> Response:
 
 def _status(session: Session) -> dict[str, Any]:
     fields = session.fields
-    return {name: fields[name] for name in status_fields("", State(), 0, running=False)}
+    return {name: fields[name] for name in status_fields("", State(), Offer(replies=False), 0, running=False)}
 
 
 def whole_number(query: QueryParams, name: str, least: int, most: int) -> int | None:

@@ -1,10 +1,12 @@
 """The application: the only place that wires the parts together."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from filelock import FileLock, Timeout
 from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
@@ -22,10 +24,16 @@ from backchat.config import Settings
 from backchat.connection import Connection, Limits, close
 from backchat.errors import BackchatError, DataDirectoryError, InvalidParams
 from backchat.hub.local import LocalHub
+from backchat.models import Models
+from backchat.prompts import personalities
 from backchat.registry import Sessions
-from backchat.runs import Runs
+from backchat.runs import Patience, Runs
+from backchat.sessions import Run, Session
 from backchat.store.threads import ThreadedStore
-from backchat.transcript import Created
+from backchat.transcript import Created, Usage
+from backchat.views import Offer
+
+_log = logging.getLogger("backchat")
 
 MOST_REVISION: Final = 2**53
 """The highest number that JSON readers agree on."""
@@ -37,19 +45,34 @@ class Backchat:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._access = Access(settings)
+        backend = _backend(settings)
+        self._offer = Offer(
+            replies=backend is not None,
+            model=None if backend is None else backend.model,
+            personalities=_personalities(settings),
+            price=_no_price if backend is None else backend.price,
+            most_queued=settings.queue_messages,
+        )
         self._lock = _locked(settings.data)
         try:
             self._store = ThreadedStore(settings.data)
         except DataDirectoryError:
             self._lock.release()
             raise
-        backend = _backend(settings)
-        self._runs = None if backend is None else Runs(backend)
+        self._backend = backend
+        self._runs: Runs | None = None
+        self._models: Models | None = None
+        if backend is not None:
+            patience = Patience(first_delta=settings.first_delta_seconds, delta=settings.delta_seconds)
+            self._runs = Runs(backend, patience)
+            self._models = Models(backend, self._offered)
         self.sessions = Sessions(
             self._store,
             LocalHub(),
             backend=settings.backend,
-            start_run=None if self._runs is None else self._runs.start,
+            offer=lambda: self._offer,
+            models=_no_models if self._models is None else self._models.tell,
+            start_run=_no_run if self._runs is None else self._runs.start,
             most_idle=settings.idle_sessions,
         )
         self._limits = Limits(
@@ -58,7 +81,13 @@ class Backchat:
             outbox_characters=settings.outbox_characters,
             send_seconds=settings.send_seconds,
         )
-        self._api = Api(self.sessions, self._access, backend=settings.backend, most_bytes=settings.max_frame)
+        self._api = Api(
+            self.sessions,
+            self._access,
+            backend=settings.backend,
+            model=self._offer.model,
+            most_bytes=settings.max_frame,
+        )
         self.asgi = Starlette(
             routes=[
                 WebSocketRoute("/ws", self._socket),
@@ -74,13 +103,21 @@ class Backchat:
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        if self._models is not None:
+            # So that whoever starts a server before its models hears of it now.
+            self._models.tell(self._missed)
         try:
             yield
         finally:
             await self.drain()
-            if self._runs is not None:
-                await self._runs.close()
             await self.close()
+
+    def _offered(self, names: tuple[str, ...]) -> None:
+        self._offer = msgspec.structs.replace(self._offer, models=names)
+
+    def _missed(self, names: tuple[str, ...]) -> None:
+        if names and self._offer.model not in names:
+            _log.warning("%s is not among the models that the endpoint lists: %s", self._offer.model, ", ".join(names))
 
     async def drain(self) -> None:
         """Ends every live run, keeping what it wrote; returns once that is durable. Waits for no request's body."""
@@ -88,7 +125,12 @@ class Backchat:
         await self.sessions.interrupt_runs()
 
     async def close(self) -> None:
-        """Closes the store, once all that was enqueued is durable, and lets go of the data directory."""
+        """Ends what still runs, closes the store, once all that was enqueued is durable, and lets go of the data
+        directory."""
+        if self._models is not None and self._runs is not None and self._backend is not None:
+            await self._models.close()
+            await self._runs.close()
+            await self._backend.close()
         await self._store.close()
         self._lock.release()
 
@@ -133,7 +175,37 @@ def _locked(directory: Path) -> FileLock:
 
 
 def _backend(settings: Settings) -> Backend | None:
-    return Echo(settings.echo_delay) if settings.backend == "echo" else None
+    match settings.backend:
+        case "echo":
+            return Echo(settings.echo_delay)
+        case "openai":
+            # Late: it takes as long to import as all the rest together, and longer.
+            from backchat.backends.openai import OpenAI
+
+            return OpenAI(
+                base_url=settings.base_url, model=settings.model, api_key=settings.api_key, retries=settings.retries
+            )
+        case _:
+            return None
+
+
+def _personalities(settings: Settings) -> dict[str, str]:
+    if settings.prompts is not None:
+        return personalities(settings.prompts)
+    usual = settings.data / "prompts"
+    return personalities(usual) if usual.is_dir() else {}
+
+
+def _no_price(model: str, usage: Usage) -> None:
+    """Nothing that replies costs nothing that is known."""
+
+
+def _no_models(tell: Callable[[tuple[str, ...]], None]) -> None:
+    tell(())
+
+
+def _no_run(session: Session, run: Run) -> None:
+    raise AssertionError(f"nothing replies, but {session.id} has a run {run.run_id}")
 
 
 def _resume(query: QueryParams) -> tuple[int | None, str | None]:

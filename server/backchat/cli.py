@@ -1,5 +1,6 @@
-"""The command line: `backchat serve`, `backchat import`."""
+"""The command line: `backchat serve`, `backchat import`, `backchat models`."""
 
+import asyncio
 import gc
 import os
 import socket
@@ -53,6 +54,23 @@ _data: Final = click.option(
 )
 
 
+_base_url: Final = click.option(
+    "--base-url",
+    envvar="BACKCHAT_BASE_URL",
+    show_envvar=True,
+    help="Address of the OpenAI-compatible endpoint, like http://127.0.0.1:11434/v1.  [default: OPENAI_BASE_URL, or"
+    " OpenAI's own]",
+)
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_api_key_file: Final = click.option(
+    "--api-key-file",
+    type=_FILE,
+    envvar="BACKCHAT_API_KEY_FILE",
+    show_envvar=True,
+    help="File with the endpoint's key. BACKCHAT_API_KEY or OPENAI_API_KEY may hold the key itself.",
+)
+
+
 def _option(name: str, help_text: str, **options: Any) -> Callable[[_Command], _Command]:
     """An option of `serve`: its environment variable and its default follow from the setting of the same name."""
     setting = name.removeprefix("--").replace("-", "_")
@@ -81,11 +99,29 @@ def cli() -> None:
 @_option("--host", "Address to listen on. Any but a loopback one needs a token.")
 @_option("--port", "Port to listen on; 0 takes a free one.", type=int)
 @_data
-@_option("--backend", "What replies: echo says back what you said, none stores only.", type=click.Choice(BACKENDS))
+@_option(
+    "--backend",
+    "What replies: openai asks an OpenAI-compatible endpoint, echo says back what you said, none stores only.",
+    type=click.Choice(BACKENDS),
+)
 @_option("--echo-delay", "Seconds between the words of an echo.", type=float)
+@_base_url
+@_option("--model", "Model that replies where a session has chosen none.")
+@_api_key_file
+@_option("--retries", "How often a request that failed before its first word is made again.", type=int)
+@_option("--first-delta-seconds", "How long a model may take to begin its reply.", type=float)
+@_option("--delta-seconds", "How long a model may pause within a reply.", type=float)
+@_option("--queue-messages", "Most messages of a session that wait for a reply to end.", type=int)
+@click.option(
+    "--prompts",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    envvar="BACKCHAT_PROMPTS",
+    show_envvar=True,
+    help="Directory of Markdown files, each the prompt of a personality.  [default: prompts in the data directory]",
+)
 @click.option(
     "--token-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=_FILE,
     envvar="BACKCHAT_TOKEN_FILE",
     show_envvar=True,
     help="File with the access token. BACKCHAT_TOKEN may hold the token itself.",
@@ -106,20 +142,25 @@ def cli() -> None:
 @_option("--outbox-characters", "Most characters that may wait for one slow client.", type=int)
 @_option("--send-seconds", "How long a client may take to accept one frame.", type=float)
 @_option("--idle-sessions", "How many sessions that nobody uses stay in memory.", type=int)
-def serve(data: Path | None, token_file: Path | None, **options: Any) -> None:
+def serve(data: Path | None, token_file: Path | None, api_key_file: Path | None, **options: Any) -> None:
     """Run the server."""
-    settings = Settings(data=data or default_data(), token=_token(token_file), **options)
+    settings = Settings(
+        data=data or default_data(),
+        token=_secret(token_file, "BACKCHAT_TOKEN"),
+        api_key=_secret(api_key_file, "BACKCHAT_API_KEY"),
+        **options,
+    )
     _serve(settings)
 
 
-def _token(file: Path | None) -> str | None:
-    # Not an option: a token on a command line can be read by every user of the machine.
+def _secret(file: Path | None, variable: str) -> str | None:
+    # Not an option: what stands on a command line can be read by every user of the machine.
     if file is None:
-        return os.environ.get("BACKCHAT_TOKEN")
+        return os.environ.get(variable)
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"Cannot read the token file {file}: {error}.") from error
+        raise SettingError(f"Cannot read {file}: {error}.") from error
 
 
 def _serve(settings: Settings) -> None:
@@ -155,6 +196,24 @@ def _serve(settings: Settings) -> None:
 def _address(host: str, listening: socket.socket) -> str:
     port = listening.getsockname()[1]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+@cli.command("models")
+@_base_url
+@_api_key_file
+def models_command(base_url: str | None, api_key_file: Path | None) -> None:
+    """List the models that an OpenAI-compatible endpoint offers."""
+    from backchat.backends.openai import OpenAI
+
+    async def names() -> list[str]:
+        backend = OpenAI(base_url=base_url, model=None, api_key=_secret(api_key_file, "BACKCHAT_API_KEY"), retries=0)
+        try:
+            return await backend.models()
+        finally:
+            await backend.close()
+
+    for name in asyncio.run(names()):
+        click.echo(name)
 
 
 @cli.command("import")

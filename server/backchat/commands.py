@@ -6,14 +6,14 @@ The one place where commands are listed: the parser, /help, the palette in the b
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from backchat import ops
+from backchat import choices, ops, reports
 from backchat.errors import BadArgument, InvalidParams, UnknownCommand
-from backchat.ops import Outcome, View
+from backchat.views import Outcome, View
 
 WHITE_SPACE: Final = " \t\r\n"
 """What may stand around a line and between its arguments."""
@@ -21,17 +21,37 @@ WHITE_SPACE: Final = " \t\r\n"
 MOST: Final = 10**9
 """Counts above this are this: no session has as many turns."""
 
+MOST_CANDIDATES: Final = 50
+"""How many candidates a completion has at the most."""
+
 _NAME: Final = re.compile(r"/([a-z][a-z0-9_-]*)(?=([ \t\r\n])|\Z)", re.IGNORECASE | re.ASCII)
+_WORD: Final = re.compile(f"[^{WHITE_SPACE}]+")
 _COUNT: Final = re.compile(r"[0-9]+", re.ASCII)
 
 
+Source = Literal["commands", "models", "personalities", "queued", "title"]
+"""Where the values that an argument may take are found, besides those that the table lists."""
+
+
 class Argument(Struct, frozen=True):
-    """One argument: `count` is a whole number from 1, `text` is all the rest of the line."""
+    """One argument: `count` is a whole number from 1, `word` has no white space, `text` is all the rest of the line.
+
+    `values` are the words that it takes and no others; `source` and `also` are where completion finds values.
+    """
 
     name: str
-    type: Literal["count", "text"]
+    type: Literal["count", "word", "text"]
     summary: str
     required: bool = False
+    values: tuple[str, ...] = ()
+    source: Source | None = None
+    also: tuple[str, ...] = ()
+
+    @property
+    def usage(self) -> str:
+        """The argument in a usage line: `<name>` or, where it may be left out, `[name]`."""
+        shown = "|".join(self.values) or self.name
+        return f"<{shown}>" if self.required else f"[{shown}]"
 
 
 class Command(Struct, frozen=True):
@@ -48,14 +68,22 @@ class Command(Struct, frozen=True):
     @property
     def usage(self) -> str:
         """The usage line, like `/undo [turns]`."""
-        return " ".join(
-            [f"/{self.name}", *(f"<{a.name}>" if a.required else f"[{a.name}]" for a in self.arguments)],
-        )
+        return " ".join([f"/{self.name}", *(argument.usage for argument in self.arguments)])
 
     @property
     def takes_text(self) -> bool:
         """Whether the last argument is free text, so that it may have line breaks."""
         return bool(self.arguments) and self.arguments[-1].type == "text"
+
+
+class ArgumentInfo(Struct, frozen=True):
+    """An argument as clients are told of it; `completes` says that `complete` has values for it."""
+
+    name: str
+    type: str
+    summary: str
+    required: bool
+    completes: bool
 
 
 class CommandInfo(Struct, frozen=True):
@@ -66,7 +94,7 @@ class CommandInfo(Struct, frozen=True):
     summary: str
     while_running: str
     changes_transcript: bool
-    arguments: tuple[Argument, ...]
+    arguments: tuple[ArgumentInfo, ...]
 
 
 class Invocation(Struct, frozen=True):
@@ -86,10 +114,27 @@ class PlainMessage(Struct, frozen=True):
     text: str
 
 
-def _help(view: View) -> Outcome:
-    lines = [f"{command.usage}: {command.summary}" for command in TABLE.values()]
-    lines.append("Anything else is a message. // at the start sends a message that looks like a command.")
-    return Outcome(data={"commands": describe()}, notice="\n".join(lines))
+def _help(view: View, command: str | None = None) -> Outcome:
+    if command is None:
+        lines = [f"{one.usage}: {one.summary}" for one in TABLE.values()]
+        lines.append("Anything else is a message. // at the start sends a message that looks like a command.")
+        return Outcome(data={"commands": describe()}, notice="\n".join(lines))
+    found = _find(command.removeprefix("/").lower())
+    lines = [f"{found.usage}: {found.summary}", *(f"{one.name}: {one.summary}" for one in found.arguments)]
+    lines.append(f"While a reply is being written it {found.while_running}.")
+    return Outcome(data={"commands": [_info(found)]}, notice="\n".join(lines))
+
+
+def _queue(view: View, action: str | None = None, number: int | None = None) -> Outcome:
+    match action:
+        case "drop":
+            return ops.queue_drop(view, number)
+        case "go" if number is None:
+            return ops.queue_go(view)
+        case None:
+            return ops.queue(view)
+        case _:
+            raise BadArgument(f"{action} takes no number.", TABLE["queue"].usage)
 
 
 _COMMANDS: Final = (
@@ -108,10 +153,68 @@ _COMMANDS: Final = (
         (Argument("turns", "count", "how many turns, 1 if left out"),),
         changes_transcript=True,
     ),
+    Command(
+        "clear",
+        "Take everything off the transcript",
+        "stops the reply first; what it had written is taken off too",
+        ops.clear,
+        changes_transcript=True,
+    ),
     Command("stop", "End the reply that is being written, and keep its text", "ends the reply", ops.stop),
-    Command("status", "Show what this session is", "answers at once", ops.status),
-    Command("usage", "Show the tokens and the cost so far", "answers at once", ops.usage),
-    Command("help", "List the commands", "answers at once", _help),
+    Command(
+        "queue",
+        "Show the messages that wait for a reply to end, send them on, or take one out",
+        "answers at once; go lets the next one follow the reply",
+        _queue,
+        (
+            Argument("action", "word", "drop takes one out, go sends them on", values=("drop", "go")),
+            Argument("number", "count", "which one to drop, the last if left out", source="queued"),
+        ),
+    ),
+    Command(
+        "model",
+        "Show or choose the model that replies",
+        "answers at once, and counts from the next reply on",
+        choices.model,
+        (Argument("name", "word", "one of the models that the server offers", source="models"),),
+    ),
+    Command(
+        "personality",
+        "Show or choose one of the server's prompts",
+        "answers at once, and counts from the next reply on",
+        choices.personality,
+        (Argument("name", "text", "the name of a prompt, or none", source="personalities", also=(choices.NONE,)),),
+    ),
+    Command(
+        "system",
+        "Show or write this session's own system prompt",
+        "answers at once, and counts from the next reply on",
+        choices.system,
+        (Argument("text", "text", "what to send before the transcript, or none", also=(choices.NONE,)),),
+    ),
+    Command(
+        "title",
+        "Show or set the title",
+        "answers at once",
+        choices.title,
+        (Argument("text", "text", "the new title", source="title"),),
+    ),
+    Command(
+        "new",
+        "Begin a new session",
+        "answers at once, and leaves the reply alone",
+        choices.new,
+        (Argument("title", "text", "its title; its first message gives one if left out"),),
+    ),
+    Command("status", "Show what this session is", "answers at once", reports.status),
+    Command("usage", "Show the tokens and the cost so far", "answers at once", reports.usage),
+    Command(
+        "help",
+        "List the commands, or explain one",
+        "answers at once",
+        _help,
+        (Argument("command", "word", "the name of a command", source="commands"),),
+    ),
 )
 
 TABLE: Final = {command.name: command for command in _COMMANDS}
@@ -119,10 +222,25 @@ TABLE: Final = {command.name: command for command in _COMMANDS}
 
 def describe() -> list[CommandInfo]:
     """The table, as clients are told of it."""
-    return [
-        CommandInfo(c.name, c.usage, c.summary, c.while_running, c.changes_transcript, c.arguments)
-        for c in TABLE.values()
-    ]
+    return [_info(command) for command in TABLE.values()]
+
+
+def _info(command: Command) -> CommandInfo:
+    arguments = tuple(
+        ArgumentInfo(one.name, one.type, one.summary, one.required, bool(one.values or one.source or one.also))
+        for one in command.arguments
+    )
+    return CommandInfo(
+        command.name, command.usage, command.summary, command.while_running, command.changes_transcript, arguments
+    )
+
+
+def _find(name: str) -> Command:
+    """Raises UnknownCommand."""
+    command = TABLE.get(name)
+    if command is None:
+        raise UnknownCommand(name, difflib.get_close_matches(name, TABLE, n=3, cutoff=0.5))
+    return command
 
 
 def parse(line: str) -> Invocation | PlainMessage:
@@ -140,10 +258,7 @@ def parse(line: str) -> Invocation | PlainMessage:
         return PlainMessage(line)
     match = _NAME.match(line)
     assert match is not None
-    name = match[1].lower()
-    command = TABLE.get(name)
-    if command is None:
-        raise UnknownCommand(name, difflib.get_close_matches(name, TABLE, n=3, cutoff=0.5))
+    command = _find(match[1].lower())
     return Invocation(command, _values(command, line[match.end() :].strip(WHITE_SPACE)))
 
 
@@ -180,7 +295,11 @@ def _values(command: Command, rest: str) -> dict[str, Any]:
             break
         word, *others = re.split(f"[{WHITE_SPACE}]+", rest, maxsplit=1)
         rest = others[0] if others else ""
-        values[argument.name] = _number(command, argument, word)
+        values[argument.name] = _number(command, argument, word) if argument.type == "count" else word
+        if argument.values:
+            values[argument.name] = word.lower()
+            if word.lower() not in argument.values:
+                raise BadArgument(f"{argument.name} must be {' or '.join(argument.values)}.", command.usage)
     if rest:
         problem = "takes no argument" if not command.arguments else "takes fewer arguments"
         raise BadArgument(f"/{command.name} {problem}.", command.usage)
@@ -193,3 +312,56 @@ def _number(command: Command, argument: Argument, word: str) -> int:
         raise BadArgument(f"{argument.name} must be a whole number from 1.", command.usage)
     # int() refuses thousands of digits, and nobody means them.
     return min(int(digits), MOST) if len(digits) < 20 else MOST
+
+
+# Completion.
+
+
+class Candidate(Struct, frozen=True):
+    """A value for the word being typed, and what it is."""
+
+    value: str
+    summary: str
+
+
+class Typing(Struct, frozen=True):
+    """The word that is being typed at the end of a line: it begins at index `start`, and is `prefix` so far.
+
+    `argument` is what it is for; None for the name of a command.
+    """
+
+    start: int
+    prefix: str
+    argument: Argument | None
+
+
+def typing(line: str) -> Typing | None:
+    """What is being typed at the end of a line; None where it is nothing that has values to choose from."""
+    begin = len(line) - len(line.lstrip(WHITE_SPACE))
+    match = re.match(r"/([a-z][a-z0-9_-]*)?\Z", line[begin:], re.IGNORECASE | re.ASCII)
+    if match is not None:
+        return Typing(begin, line[begin:].lower(), None)
+    match = _NAME.match(line, begin)
+    command = TABLE.get(match[1].lower()) if match else None
+    if match is None or command is None:
+        return None
+    rest = _WORD.finditer(line, match.end())
+    for argument in command.arguments:
+        word = next(rest, None)
+        start = len(line) if word is None else word.start()
+        if word is None or word.end() == len(line) or argument.type == "text":
+            return Typing(start, line[start:].lower(), argument)
+    return None
+
+
+def complete(typed: Typing, found: Iterable[Candidate]) -> list[Candidate]:
+    """The candidates for what is being typed, out of those that its source holds: what begins with it, then what has
+    it somewhere."""
+    if typed.argument is None:
+        table = [Candidate(f"/{command.name}", command.summary) for command in TABLE.values()]
+        return [candidate for candidate in table if candidate.value.startswith(typed.prefix)]
+    words = [Candidate(word, "") for word in (*typed.argument.values, *typed.argument.also)]
+    every = [*found, *words]
+    begins = [one for one in every if one.value.lower().startswith(typed.prefix)]
+    has = [one for one in every if typed.prefix in one.value.lower() and one not in begins]
+    return (begins + has)[:MOST_CANDIDATES]

@@ -10,7 +10,7 @@ from platformdirs import user_data_path
 
 from backchat.errors import SettingError
 
-BACKENDS: Final = ("echo", "none")
+BACKENDS: Final = ("echo", "openai", "none")
 
 _RANGES: Final = (
     ("port", 0, 65535),
@@ -21,6 +21,10 @@ _RANGES: Final = (
     ("send_seconds", 0.01, 3600),
     ("idle_sessions", 0, 10**6),
     ("echo_delay", 0, 60),
+    ("retries", 0, 10),
+    ("first_delta_seconds", 0.01, 86_400),
+    ("delta_seconds", 0.01, 86_400),
+    ("queue_messages", 0, 1000),
 )
 
 _HOST: Final = re.compile(r"[a-zA-Z0-9._-]+|[0-9a-fA-F.:]+|\[[0-9a-fA-F.:]+\]", re.ASCII)
@@ -29,13 +33,24 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All that can be set. Sizes are in bytes, times in seconds."""
+    """All that can be set. Sizes are in bytes, times in seconds.
+
+    `base_url`, `model` and `api_key` are the `openai` backend's; `prompts` is the directory of the personalities.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8765
     data: Path = Path()
     backend: str = "echo"
     echo_delay: float = 0.03
+    base_url: str | None = None
+    model: str | None = None
+    api_key: str | None = None
+    retries: int = 2
+    first_delta_seconds: float = 120.0
+    delta_seconds: float = 60.0
+    queue_messages: int = 20
+    prompts: Path | None = None
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
@@ -49,6 +64,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise SettingError(f"There is no backend {self.backend!r}; choose one of {', '.join(BACKENDS)}.")
+        if self.backend == "openai":
+            if not self.model:
+                raise SettingError("Name the model that replies with --model; `backchat models` lists what there is.")
+        elif self.base_url is not None or self.model is not None:
+            raise SettingError("--base-url and --model go with --backend openai.")
         for name, least, most in _RANGES:
             # Put so that a value which is no number at all fails too.
             if not least <= getattr(self, name) <= most:

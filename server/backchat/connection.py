@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from backchat import frames
 from backchat.errors import BackchatError, InvalidRequest
-from backchat.frames import BadFrame, Messages, Page, Reply, RequestId, Submit
+from backchat.frames import BadFrame, Complete, Messages, RequestId, Result, Submit
 from backchat.outbox import Outbox
 from backchat.sessions import Session
 
@@ -91,10 +91,12 @@ class Connection:
                     await self._session.submit(request.params, self.id, answer)
                 case Messages():
                     self._session.page(request.params, answer)
+                case Complete():
+                    self._session.complete(request.params, answer)
                 case _:
                     assert_never(request)
 
-    def _answer(self, request_id: RequestId, result: Reply | Page | BackchatError) -> None:
+    def _answer(self, request_id: RequestId, result: Result | BackchatError) -> None:
         self._in_flight -= 1
         if self._room is not None and not self._room.done():
             self._room.set_result(None)

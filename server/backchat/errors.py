@@ -118,13 +118,35 @@ class NothingToUndo(BackchatError):
         super().__init__("Nothing to undo.")
 
 
-class RunActive(BackchatError):
-    """A message came while a reply is being generated."""
+class QueueFull(BackchatError):
+    """A message came while a reply is being written, and as many as may wait are waiting already."""
 
-    name = "run_active"
+    name = "queue_full"
 
-    def __init__(self) -> None:
-        super().__init__("A reply is still being written. /stop ends it.")
+    def __init__(self, most: int) -> None:
+        waiting = "No message" if most == 0 else f"No more than {most:,} {'message' if most == 1 else 'messages'}"
+        super().__init__(f"{waiting} can wait for a reply to end. Send this when it is done, or /stop it first.")
+
+
+class NotQueued(BackchatError):
+    """No message with this number waits, or none at all."""
+
+    name = "not_queued"
+
+    def __init__(self, number: int | None = None) -> None:
+        super().__init__("No message is waiting." if number is None else f"No message {number:,} is waiting.")
+
+
+class NoSuchPersonality(BackchatError):
+    """A personality that the server has no prompt for. `names` are those it has."""
+
+    name = "no_such_personality"
+    status = 404
+
+    def __init__(self, personality: str, names: list[str]) -> None:
+        personality = personality if len(personality) <= MOST_SHOWN else personality[:MOST_SHOWN] + "…"
+        there = f"There are: {', '.join(names)}." if names else "The server has none; --prompts names their directory."
+        super().__init__(f"There is no personality {personality}. {there}", names=names)
 
 
 class StaleRevision(BackchatError):

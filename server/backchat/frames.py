@@ -11,10 +11,11 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from backchat.commands import CommandInfo, check_text
+from backchat.commands import Candidate, CommandInfo, check_text
 from backchat.errors import BackchatError, InvalidParams, InvalidRequest, ParseError, UnknownMethod
-from backchat.ops import status_fields, usage_fields
+from backchat.reports import queue_fields, spent_fields, status_fields
 from backchat.transcript import Cause, Event, Message, State, Tree, splice
+from backchat.views import Offer
 
 PROTOCOL: Final = 1
 MOST_OP_ID: Final = 64
@@ -65,6 +66,12 @@ class MessagesParams(Struct, forbid_unknown_fields=True, frozen=True):
             raise ValueError(f"limit goes from 1 to {MOST_MESSAGES}.")
 
 
+class CompleteParams(Struct, forbid_unknown_fields=True, frozen=True):
+    """What has been typed so far."""
+
+    text: str
+
+
 class _Request(Struct, tag_field="method", forbid_unknown_fields=True, frozen=True, kw_only=True):
     jsonrpc: Literal["2.0"] = "2.0"
     id: RequestId = None
@@ -78,9 +85,13 @@ class Messages(_Request, tag="messages", frozen=True, kw_only=True):
     params: MessagesParams
 
 
-Request = Submit | Messages
+class Complete(_Request, tag="complete", frozen=True, kw_only=True):
+    params: CompleteParams
 
-_METHODS: Final = {"submit": SubmitParams, "messages": MessagesParams}
+
+Request = Submit | Messages | Complete
+
+_METHODS: Final = {"submit": SubmitParams, "messages": MessagesParams, "complete": CompleteParams}
 _decoder: Final = msgspec.json.Decoder(Request)
 
 
@@ -206,11 +217,13 @@ def _no_constant(name: str) -> Any:
 # Server to client.
 
 
-class RunInfo(Struct, frozen=True):
-    """The live run, in `attached`: its text so far."""
+class RunInfo(Struct, frozen=True, omit_defaults=True):
+    """The live run, in `attached`: its text and its reasoning so far. `offset` counts the code points of the text."""
 
     run_id: str
     text: str
+    offset: int
+    reasoning: str = ""
 
 
 class Attached(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -256,6 +269,14 @@ class RunDelta(Struct, frozen=True):
     text: str
 
 
+class RunReasoning(Struct, frozen=True):
+    """What the model thinks before it answers; a text of its own, which `offset` counts like that of `run.delta`."""
+
+    run_id: str
+    offset: int
+    text: str
+
+
 class ErrorBody(Struct, frozen=True):
     """An error as clients are told of it (JSON-RPC 2.0, section 5.1); `data.code` is its stable name."""
 
@@ -270,7 +291,8 @@ class RunEnded(Struct, frozen=True, omit_defaults=True):
     error: ErrorBody | None = None
 
 
-Notification = Attached | TranscriptSpliced | SessionUpdated | RunStarted | RunDelta | RunEnded
+Piece = RunDelta | RunReasoning
+Notification = Attached | TranscriptSpliced | SessionUpdated | RunStarted | Piece | RunEnded
 
 _NAMES: Final[dict[type, str]] = {
     Attached: "attached",
@@ -278,6 +300,7 @@ _NAMES: Final[dict[type, str]] = {
     SessionUpdated: "session.updated",
     RunStarted: "run.started",
     RunDelta: "run.delta",
+    RunReasoning: "run.reasoning",
     RunEnded: "run.ended",
 }
 
@@ -306,13 +329,15 @@ class _Failed(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The result of a command (`command`, `data`, …) or of a message (`message_id`, `run_id`)."""
+    """The result of a command (`command`, `data`, …) or of a message (`message_id`, `run_id`, or
+    `queued_id` where it waits)."""
 
     command: str | None = None
     data: dict[str, Any] | None = None
     notice: str | None = None
     prefill: str | None = None
     message_id: int | None = None
+    queued_id: int | None = None
     run_id: str | None = None
     revision: int
     replayed: bool = False
@@ -324,6 +349,15 @@ class Page(Struct, frozen=True):
     messages: list[Message]
     start: int
 
+
+class Completion(Struct, frozen=True):
+    """The result of `complete`: what could stand from index `start` of the text on, in code points."""
+
+    start: int
+    candidates: list[Candidate]
+
+
+Result = Reply | Page | Completion
 
 _encode = msgspec.json.Encoder().encode
 
@@ -338,7 +372,7 @@ def bare_notification(params: Notification) -> Raw:
     return Raw(_encode(_Bare(_NAMES[type(params)], params)))
 
 
-def reply(request_id: RequestId, result: Reply | Page) -> str:
+def reply(request_id: RequestId, result: Result) -> str:
     """The reply to a request as a text frame."""
     return _encode(_Replied("2.0", request_id, result)).decode()
 
@@ -360,17 +394,16 @@ _FIELDS: Final = (
     "model",
     "workspace",
     "personality",
+    "system",
     "created_at",
     "updated_at",
-    "input_tokens",
-    "output_tokens",
-    "estimated_cost",
+    "queue_paused",
 )
 
 
-def session_fields(session_id: str, state: State, tree: Tree, running: bool) -> dict[str, Any]:
-    """The fields of /status and of /usage: the `session` of `attached`."""
-    return {**status_fields(session_id, state, tree[state.head].depth, running), **usage_fields(state)}
+def session_fields(session_id: str, state: State, offer: Offer, tree: Tree, running: bool) -> dict[str, Any]:
+    """The fields of /status and what was spent: the `session` of `attached`."""
+    return {**status_fields(session_id, state, offer, tree[state.head].depth, running), **spent_fields(state.spent)}
 
 
 def notifications(event: Event, before: State, after: State, tree: Tree) -> list[Notification]:
@@ -391,8 +424,10 @@ def notifications(event: Event, before: State, after: State, tree: Tree) -> list
     changed = {name: value for name in _FIELDS if (value := getattr(after, name)) != getattr(before, name)}
     if spliced is not None and (count := tree[after.head].depth) != tree[before.head].depth:
         changed["message_count"] = count
-    if "input_tokens" in changed or "output_tokens" in changed:
-        changed["total_tokens"] = after.input_tokens + after.output_tokens
+    if after.queue is not before.queue:
+        changed["queue"] = queue_fields(after)
+    if after.spent is not before.spent:
+        changed |= spent_fields(after.spent)
     if changed:
         sent.append(SessionUpdated(revision=event.revision, session=changed, cause=event.cause))
     return sent

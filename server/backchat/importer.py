@@ -17,9 +17,9 @@ from backchat import ops
 from backchat.errors import SessionExists
 from backchat.foreign import Broken, Imported, NotASession, session_of
 from backchat.sessions import OWNER, SESSION_ID
-from backchat.store.base import Commit, SessionInfo
+from backchat.store.base import Commit, SessionInfo, first_commit
 from backchat.store.sqlite import Database
-from backchat.transcript import Cause, Event
+from backchat.transcript import Cause
 
 MOST_BYTES: Final = 1024**3
 """Files above this are not read."""
@@ -91,17 +91,11 @@ def _titled(imported: Imported, title: str) -> Imported:
 
 
 def _commit(session_id: str, imported: Imported, now: float) -> Commit:
-    (decided,) = ops.create(imported.created, imported.messages).events
-    at = now if imported.updated_at is None else imported.updated_at
-    event = Event(1, at, decided.head, decided.body, Cause(command="import"))
-    return Commit(
-        session_id=session_id,
-        events=(event,),
-        added=decided.added,
-        create=SessionInfo(
-            id=session_id,
-            owner=OWNER,
-            log=secrets.token_hex(8),
-            created_at=now if imported.created.created_at is None else imported.created.created_at,
-        ),
+    info = SessionInfo(
+        id=session_id,
+        owner=OWNER,
+        log=secrets.token_hex(8),
+        created_at=now if imported.created.created_at is None else imported.created.created_at,
     )
+    at = now if imported.updated_at is None else imported.updated_at
+    return first_commit(info, ops.create(imported.created, imported.messages).events, at, Cause(command="import"))

@@ -1,92 +1,52 @@
 """What each command does: `op(view, arguments) -> Outcome`, decided and nothing else (DESIGN section 2).
 
-An op sees the staged state, the tree and the live run, and what only the session can know: the time, and whether
-anything replies. It does no I/O, reads no clock and takes no lock.
+It does no I/O, reads no clock and takes no lock. Here is what changes the transcript, and the queue; choices.py has
+what a person can choose, reports.py what only looks.
 """
 
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
-from backchat.errors import BackchatError, NothingToRetry, NothingToUndo, RunActive
+from backchat.errors import BackchatError, NothingToRetry, NothingToUndo, NotQueued, QueueFull
+from backchat.reports import queue_fields
 from backchat.transcript import (
+    BYTES_PER_TOKEN,
     Added,
-    Body,
     Created,
     HeadMoved,
     Message,
     Node,
+    Queued,
+    QueueDropped,
+    QueuePaused,
+    QueueResumed,
+    QueueSent,
     Replied,
-    State,
     Submitted,
-    Tree,
+    Titled,
+    Usage,
+    Waiting,
     content_size,
     text_of,
+)
+from backchat.views import (
+    Decided,
+    LiveRun,
+    Outcome,
+    StartRun,
+    StopRun,
+    View,
+    context_tokens,
+    counted,
+    preview,
 )
 
 PREVIEW: Final = 40
 """How many characters of an undone message its reply shows (DESIGN section 5)."""
-
-
-class LiveRun(Struct, frozen=True):
-    """The reply being generated: a child of message `parent`, with `text` so far."""
-
-    run_id: str
-    parent: int
-    text: str
-
-
-class View(Struct, frozen=True, kw_only=True):
-    """All that an op may look at.
-
-    `at` is the time of deciding, in seconds since the epoch; `replies` says whether there is a backend to reply at
-    all.
-    """
-
-    session_id: str
-    state: State
-    tree: Tree
-    run: LiveRun | None
-    at: float
-    replies: bool
-
-    @property
-    def head(self) -> Node:
-        return self.tree[self.state.head]
-
-
-class Decided(Struct, frozen=True):
-    """One event to be: its body, the head after it, and the messages that it adds, parents first."""
-
-    body: Body
-    head: int
-    added: tuple[Added, ...] = ()
-
-
-class StartRun(Struct, frozen=True):
-    """A run to start once the events are durable: a reply to the transcript that ends with message `parent`."""
-
-    run_id: str
-    parent: int
-
-
-class StopRun(Struct, frozen=True):
-    """The live run ends with these events. `reason` and `error` are what `run.ended` says."""
-
-    reason: str
-    error: BackchatError | None = None
-
-
-class Outcome(Struct, frozen=True, kw_only=True):
-    """What an op decides: events, the reply, and whether a run stops or starts."""
-
-    data: dict[str, Any] = field(default_factory=dict)
-    events: tuple[Decided, ...] = ()
-    notice: str | None = None
-    prefill: str | None = None
-    stop: StopRun | None = None
-    start: StartRun | None = None
+AUTOMATIC_TITLE: Final = 60
+"""The longest title made from a message, in characters."""
 
 
 class Stopped(Struct, frozen=True):
@@ -103,16 +63,31 @@ def _stopped(view: View) -> Stopped:
         return Stopped(view.head)
     added = _reply(view, view.run, "stopped")
     if added is None:
-        return Stopped(view.head, (), StopRun("stopped"))
+        return Stopped(view.head, _paused(view, view.state.head), StopRun("stopped"))
     # A node that no tree holds yet: the session adds the message when it stages the outcome.
     head = Node(added.message, view.tree[added.parent], added.size)
-    return Stopped(head, (_replied(added),), StopRun("stopped"))
+    return Stopped(head, (_replied(added), *_paused(view, head.id)), StopRun("stopped"))
 
 
-def _reply(view: View, run: LiveRun, finish: str) -> Added | None:
-    # A reply that was cut short before its first word is no message: absent, not torn (G6).
-    if not run.text and finish != "completed":
+def _paused(view: View, head: int) -> tuple[Decided, ...]:
+    """What waits is not sent by itself any more: the run that it waited for did not complete."""
+    return (Decided(QueuePaused(), head),) if view.state.queue and not view.state.queue_paused else ()
+
+
+def _reply(view: View, run: LiveRun, finish: str, note: str | None = None) -> Added | None:
+    # A reply that was cut short before its first word is no message: absent, not torn (G6). One that failed says why.
+    if not (run.text or run.reasoning or note) and finish != "completed":
         return None
+    usage = run.usage
+    if usage is None and run.model is not None and (run.text or run.reasoning):
+        # Nobody told: the reply was cut short, or the provider does not count. One without a word cost nothing.
+        written = len(run.text.encode()) + len(run.reasoning.encode())
+        usage = Usage(
+            input_tokens=context_tokens(view, view.tree[run.parent]),
+            output_tokens=-(-written // BYTES_PER_TOKEN),
+            reasoning_tokens=len(run.reasoning.encode()) // BYTES_PER_TOKEN,
+            estimated=True,
+        )
     message = Message(
         id=view.state.last_message + 1,
         role="assistant",
@@ -120,6 +95,11 @@ def _reply(view: View, run: LiveRun, finish: str) -> Added | None:
         created_at=view.at,
         run_id=run.run_id,
         finish=finish,
+        model=run.model,
+        usage=usage,
+        cost=None if usage is None or run.model is None else view.offer.price(run.model, usage),
+        reasoning=run.reasoning or None,
+        note=note or run.note,
     )
     return Added(message, run.parent, content_size(message))
 
@@ -128,13 +108,17 @@ def _replied(added: Added) -> Decided:
     return Decided(Replied(added.message.id), added.message.id, (added,))
 
 
-def _start(view: View, parent: int, events: tuple[Decided, ...]) -> StartRun:
+def _start(view: View, parent: int, events: tuple[Decided, ...]) -> StartRun | None:
+    """A run after these events; None where nothing replies."""
+    if not view.offer.replies:
+        return None
     # Named after the revision that starts it: no other run of the session has that one.
-    return StartRun(f"r{view.state.revision + len(events)}", parent)
+    return StartRun(f"r{view.state.revision + len(events)}", parent, view.model, view.system)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _said(view: View, content: Any, message_id: int, parent: int) -> Added:
+    message = Message(id=message_id, role="user", content=content, created_at=view.at)
+    return Added(message, parent, content_size(message))
 
 
 # What is not a command, but decided the same way.
@@ -148,27 +132,74 @@ def create(created: Created, messages: list[Message]) -> Outcome:
 
 
 def submit(view: View, content: Any) -> Outcome:
-    """Adds a user message and, with a backend, asks for a reply. RunActive while one is being written."""
+    """Adds a user message and, with a backend, asks for a reply. While one is being written the message waits;
+    QueueFull where no more can."""
+    state = view.state
     if view.run is not None:
-        raise RunActive
-    message = Message(id=view.state.last_message + 1, role="user", content=content, created_at=view.at)
-    added = Added(message, view.state.head, content_size(message))
-    events = (Decided(Submitted(message.id), message.id, (added,)),)
-    start = _start(view, message.id, events) if view.replies else None
-    data: dict[str, Any] = {"message_id": message.id}
+        if len(state.queue) >= view.offer.most_queued:
+            raise QueueFull(view.offer.most_queued)
+        number = state.last_queued + 1
+        return Outcome(data={"queued_id": number}, events=(Decided(Queued(number, content), state.head),))
+    added = _said(view, content, state.last_message + 1, state.head)
+    message_id = added.message.id
+    events = (*_automatic_title(view, content), Decided(Submitted(message_id), message_id, (added,)))
+    start = _start(view, message_id, events)
+    data: dict[str, Any] = {"message_id": message_id}
     if start is not None:
         data["run_id"] = start.run_id
     return Outcome(data=data, events=events, start=start)
 
 
+def _automatic_title(view: View, content: Any) -> tuple[Decided, ...]:
+    """A title from the first message, unless a person gave one. What is taken back makes room for another first."""
+    state = view.state
+    if state.title_given or (state.title is not None and view.head.turn is not None):
+        return ()
+    words = text_of(content)[: 4 * AUTOMATIC_TITLE].split()
+    title = ""
+    for word in words:
+        if title and len(title) + 1 + len(word) > AUTOMATIC_TITLE:
+            title += "…"
+            break
+        title = f"{title} {word}" if title else word
+    if len(title) > AUTOMATIC_TITLE + 1:
+        title = title[:AUTOMATIC_TITLE] + "…"
+    return (Decided(Titled(title, given=False), state.head),) if title and title != state.title else ()
+
+
 def finish(view: View, reason: str, error: BackchatError | None = None) -> Outcome:
-    """The live run has ended by itself, or must: its text becomes a message. Precondition: there is a live run."""
+    """The live run has ended by itself, or must: its text becomes a message. If it completed, what waits longest is
+    sent and the next run starts, in the same step. Precondition: there is a live run."""
     assert view.run is not None
-    added = _reply(view, view.run, reason)
-    return Outcome(events=() if added is None else (_replied(added),), stop=StopRun(reason, error))
+    added = _reply(view, view.run, reason, None if error is None else str(error))
+    events = () if added is None else (_replied(added),)
+    head = view.state.head if added is None else added.message.id
+    stop = StopRun(reason, error)
+    if reason != "completed" or not view.state.queue or view.state.queue_paused:
+        return Outcome(events=(*events, *_paused(view, head)) if reason != "completed" else events, stop=stop)
+    return _sent(view, view.state.queue[:1], events, view.state.last_message + len(events), head, stop)
 
 
-# The commands (DESIGN section 5).
+def _sent(
+    view: View, messages: tuple[Waiting, ...], before: tuple[Decided, ...], last: int, head: int, stop: StopRun | None
+) -> Outcome:
+    """Adds waiting messages to the transcript after the events `before`, which end with `head` and message id `last`,
+    and asks for a reply."""
+    sent = []
+    for number, waiting in enumerate(messages, start=1):
+        added = _said(view, waiting.content, last + number, head)
+        head = added.message.id
+        sent.append(Decided(QueueSent(waiting.id, head), head, (added,)))
+    events = (*before, *sent)
+    return Outcome(events=events, stop=stop, start=_start(view, head, events))
+
+
+def pause(view: View) -> Outcome:
+    """A restart: nothing that waits is sent by itself any more."""
+    return Outcome(events=_paused(view, view.state.head))
+
+
+# The commands that change the transcript (DESIGN section 5).
 
 
 def retry(view: View) -> Outcome:
@@ -179,7 +210,7 @@ def retry(view: View) -> Outcome:
         raise NothingToRetry
     removed = stopped.head.depth - last_user.depth + 1
     text = text_of(last_user.message.content)
-    resend = view.replies
+    resend = view.offer.replies
     # An event even where the head is there already: a retry must be found by its op_id, or it would ask twice.
     head = last_user.id if resend else last_user.parent.id
     events = (*stopped.events, Decided(HeadMoved(), head))
@@ -189,7 +220,7 @@ def retry(view: View) -> Outcome:
         notice="Asking again." if resend else "Your last message is back in the composer.",
         prefill=None if resend else text,
         stop=stopped.stop,
-        start=_start(view, last_user.id, events) if resend else None,
+        start=_start(view, last_user.id, events),
     )
 
 
@@ -206,14 +237,24 @@ def undo(view: View, turns: int = 1) -> Outcome:
     removed = stopped.head.depth - oldest.depth + 1
     text = text_of(oldest.message.content)
     return Outcome(
-        data={
-            "removed_count": removed,
-            "removed_preview": text[:PREVIEW] + ("..." if len(text) > PREVIEW else ""),
-            "turns": taken,
-        },
+        data={"removed_count": removed, "removed_preview": preview(text, PREVIEW), "turns": taken},
         events=(*stopped.events, Decided(HeadMoved(), oldest.parent.id)),
-        notice=f"Took back {_count(taken, 'turn')} ({_count(removed, 'message')}).",
+        notice=f"Took back {counted(taken, 'turn')} ({counted(removed, 'message')}).",
         prefill=text,
+        stop=stopped.stop,
+    )
+
+
+def clear(view: View) -> Outcome:
+    """Takes everything off; nothing is destroyed."""
+    stopped = _stopped(view)
+    removed = stopped.head.depth
+    if removed == 0:
+        return Outcome(data={"removed_count": 0}, notice="There is nothing on screen to clear.")
+    return Outcome(
+        data={"removed_count": removed},
+        events=(*stopped.events, Decided(HeadMoved(), 0)),
+        notice=f"Cleared the transcript ({counted(removed, 'message')}).",
         stop=stopped.stop,
     )
 
@@ -223,56 +264,52 @@ def stop(view: View) -> Outcome:
     if view.run is None:
         return Outcome(data={"stopped": False}, notice="No reply is being written.")
     stopped = _stopped(view)
-    return Outcome(data={"stopped": True}, events=stopped.events, notice="Stopped.", stop=stopped.stop)
+    waiting = len(view.state.queue)
+    notice = "Stopped."
+    if waiting:
+        notice += f" {counted(waiting, 'message')} {'waits' if waiting == 1 else 'wait'}; /queue go sends on."
+    return Outcome(data={"stopped": True}, events=stopped.events, notice=notice, stop=stopped.stop)
 
 
-def status_fields(session_id: str, state: State, message_count: int, running: bool) -> dict[str, Any]:
-    """The fields of /status, as they also appear in `attached` and in the HTTP API."""
-    return {
-        "session_id": session_id,
-        "title": state.title,
-        "model": state.model,
-        "workspace": state.workspace,
-        "personality": state.personality,
-        "message_count": message_count,
-        "created_at": state.created_at,
-        "updated_at": state.updated_at,
-        "agent_running": running,
-    }
+# The queue.
 
 
-def usage_fields(state: State) -> dict[str, Any]:
-    """The fields of /usage. A cost of None is an unknown one."""
-    return {
-        "input_tokens": state.input_tokens,
-        "output_tokens": state.output_tokens,
-        "total_tokens": state.input_tokens + state.output_tokens,
-        "estimated_cost": state.estimated_cost,
-        "model": state.model,
-    }
+def queue(view: View) -> Outcome:
+    """Lists what waits."""
+    state = view.state
+    lines = [f"{waiting.id}: {preview(text_of(waiting.content), PREVIEW)}" for waiting in state.queue]
+    if not lines:
+        lines = ["No message is waiting."]
+    elif state.queue_paused:
+        lines.append("Paused: /queue go sends on, /queue drop takes one out.")
+    else:
+        lines.append("The next is sent when the reply is done.")
+    return Outcome(data={"queue": queue_fields(state), "paused": state.queue_paused}, notice="\n".join(lines))
 
 
-def status(view: View) -> Outcome:
-    """Says what the session is."""
-    data = status_fields(view.session_id, view.state, view.head.depth, view.run is not None)
-    lines = [
-        f"{view.state.title or 'Untitled session'}: {_count(view.head.depth, 'message')}",
-        f"Model: {view.state.model or 'none'}",
-    ]
-    if view.state.workspace:
-        lines.append(f"Workspace: {view.state.workspace}")
-    if view.state.personality:
-        lines.append(f"Personality: {view.state.personality}")
-    lines.append("A reply is being written." if view.run else "Nothing is running.")
-    return Outcome(data=data, notice="\n".join(lines))
-
-
-def usage(view: View) -> Outcome:
-    """Says what the session has used."""
-    data = usage_fields(view.state)
-    cost = "unknown" if view.state.estimated_cost is None else f"${view.state.estimated_cost:.5f}"
+def queue_drop(view: View, number: int | None) -> Outcome:
+    """Takes a waiting message out, the last one by default, and gives its text back. NotQueued where there is none."""
+    waiting = next((one for one in reversed(view.state.queue) if number in (None, one.id)), None)
+    if waiting is None:
+        raise NotQueued(number)
+    text = text_of(waiting.content)
     return Outcome(
-        data=data,
-        notice=f"{data['input_tokens']:,} tokens in, {data['output_tokens']:,} out, {data['total_tokens']:,} in all\n"
-        f"Estimated cost: {cost}\nModel: {view.state.model or 'none'}",
+        data={"queued_id": waiting.id},
+        events=(Decided(QueueDropped(waiting.id), view.state.head),),
+        notice="Taken out of the queue.",
+        prefill=text,
     )
+
+
+def queue_go(view: View) -> Outcome:
+    """Sends on what waits: at once where nothing runs, else after the live run. NotQueued where nothing waits."""
+    state = view.state
+    if not state.queue:
+        raise NotQueued
+    resumed = (Decided(QueueResumed(), state.head),) if state.queue_paused else ()
+    if view.run is not None:
+        return Outcome(events=resumed, notice="The next is sent when the reply is done.")
+    # Where nothing replies, nothing ends that the rest could wait for.
+    messages = state.queue[:1] if view.offer.replies else state.queue
+    outcome = _sent(view, messages, resumed, state.last_message, state.head, None)
+    return msgspec.structs.replace(outcome, notice=f"Sent {counted(len(messages), 'waiting message')}.")

@@ -4,32 +4,37 @@ import asyncio
 from collections import deque
 from typing import Final
 
+import msgspec
+
 from backchat import frames
-from backchat.frames import RunDelta
+from backchat.frames import Piece
 
 MOST_TOGETHER: Final = 64 * 1024
 """Frames are written together up to about this many characters, so that what waits behind them still counts."""
 
 
 class _Deltas:
-    """Adjacent deltas of one run that wait together."""
+    """Adjacent deltas of one text of one run that wait together."""
 
     __slots__ = ("_frame", "_texts", "first", "size")
 
-    def __init__(self, delta: RunDelta, frame: str) -> None:
+    def __init__(self, delta: Piece, frame: str) -> None:
         self.first = delta
         self._frame = frame
         self._texts = [delta.text]
         self.size = len(frame)
 
-    def add(self, delta: RunDelta) -> None:
+    def takes(self, delta: Piece) -> bool:
+        return self.first.run_id == delta.run_id and type(self.first) is type(delta)
+
+    def add(self, delta: Piece) -> None:
         self._texts.append(delta.text)
         self.size += len(delta.text)
 
     def encoded(self) -> str:
         if len(self._texts) == 1:
             return self._frame
-        return frames.notification(RunDelta(self.first.run_id, self.first.offset, "".join(self._texts)))
+        return frames.notification(msgspec.structs.replace(self.first, text="".join(self._texts)))
 
 
 class Outbox:
@@ -54,13 +59,13 @@ class Outbox:
             self._waiting.append(frame)
             self._added(len(frame))
 
-    def push_delta(self, delta: RunDelta, frame: str) -> None:
-        """Takes a delta and the frame that it makes alone; merges it with deltas of the same run that wait at the
+    def push_delta(self, delta: Piece, frame: str) -> None:
+        """Takes a delta and the frame that it makes alone; merges it with deltas of the same text that wait at the
         end."""
         if self.closing is not None:
             return
         last = self._waiting[-1] if self._waiting else None
-        if isinstance(last, _Deltas) and last.first.run_id == delta.run_id:
+        if isinstance(last, _Deltas) and last.takes(delta):
             last.add(delta)
             self._added(len(delta.text))
         else:

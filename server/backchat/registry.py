@@ -12,6 +12,7 @@ from backchat.hub.local import LocalHub
 from backchat.sessions import OWNER, SESSION_ID, Run, Session, Surroundings
 from backchat.store.base import Place, Store, Summary
 from backchat.transcript import Created, Message
+from backchat.views import Offer
 
 _log = logging.getLogger("backchat.registry")
 
@@ -28,7 +29,9 @@ class Sessions:
         hub: LocalHub,
         *,
         backend: str,
-        start_run: Callable[[Session, Run], None] | None,
+        offer: Callable[[], Offer],
+        models: Callable[[Callable[[tuple[str, ...]], None]], None],
+        start_run: Callable[[Session, Run], None],
         most_idle: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -42,10 +45,13 @@ class Sessions:
             store=store,
             hub=hub,
             backend=backend,
+            offer=offer,
+            models=models,
             start_run=start_run,
             settled=self._settled,
             reload=self._reload,
             clock=clock,
+            new_id=_new_id,
         )
 
     @asynccontextmanager
@@ -64,10 +70,10 @@ class Sessions:
     @asynccontextmanager
     async def create(self, created: Created, messages: Iterable[Message] = ()) -> AsyncIterator[Session]:
         """A new session, durable, in memory for as long as the context lasts. Raises StorageFailed."""
-        session = Session(secrets.token_hex(16), self._around)
+        session = Session(_new_id(), self._around)
         self._live[session.id] = session
         async with self._using(session):
-            await session.create(created, list(messages), log=secrets.token_hex(8))
+            await session.create(created, list(messages))
             yield session
 
     async def list(self, after: Place | None, limit: int) -> list[Summary]:
@@ -121,3 +127,7 @@ class Sessions:
         task = asyncio.get_running_loop().create_task(reload())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)

@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from backchat.backends.base import Backend
+from msgspec import Struct
+
+from backchat.backends.base import Backend, Delta, Piece, Prompt, Report
 from backchat.commands import check_text
 from backchat.errors import BackendFailed, InvalidParams
 from backchat.sessions import Run, Session
@@ -16,11 +19,20 @@ CHECKPOINT_SECONDS: Final = 1.0
 _log = logging.getLogger("backchat.runs")
 
 
+class Patience(Struct, frozen=True, kw_only=True):
+    """How long a run waits, in seconds: for the first delta from its start, and from one piece to the next after
+    that."""
+
+    first_delta: float
+    delta: float
+
+
 class Runs:
     """Writes replies with one backend, each in a task of its own."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, patience: Patience) -> None:
         self._backend = backend
+        self._patience = patience
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, session: Session, run: Run) -> None:
@@ -41,11 +53,16 @@ class Runs:
             session.checkpoint(run)
 
         try:
-            async with aclosing(self._backend.reply(session.transcript(run))) as pieces:
+            async with aclosing(self._pieces(session.prompt(run))) as pieces:
                 async for piece in pieces:
-                    session.delta(run, _checked(piece))
+                    if isinstance(piece, Report):
+                        session.report(run, piece)
+                        continue
+                    session.delta(run, piece)
                     if saver is None:
                         saver = asyncio.get_running_loop().call_later(CHECKPOINT_SECONDS, save)
+            if not str(run.text).strip():
+                raise BackendFailed(_EMPTY)
         except BackendFailed as failure:
             reason, error = "failed", failure
         except Exception:  # noqa: BLE001
@@ -59,6 +76,39 @@ class Runs:
         # Detached by now, perhaps: then this does nothing.
         await session.finish(run, reason, error)
 
+    async def _pieces(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+        """The reply as it can be kept and sent. Raises BackendFailed where it cannot, or takes too long."""
+        loop = asyncio.get_running_loop()
+        first = loop.time() + self._patience.first_delta
+        begun = False
+        async with aclosing(self._backend.reply(prompt)) as pieces:
+            while True:
+                limit = asyncio.timeout_at(loop.time() + self._patience.delta if begun else first)
+                try:
+                    async with limit:
+                        piece = await anext(pieces, None)
+                except TimeoutError as error:
+                    if not limit.expired():
+                        raise
+                    raise BackendFailed(self._stalled(begun)) from error
+                if piece is None:
+                    return
+                if isinstance(piece, Delta):
+                    _check(piece.text)
+                    begun = begun or bool(piece.text)
+                yield piece
+
+    def _stalled(self, begun: bool) -> str:
+        if begun:
+            return (
+                f"The model wrote nothing more for {self._patience.delta:g} seconds. /retry asks again; a slow model"
+                " needs a higher --delta-seconds."
+            )
+        return (
+            f"The model wrote nothing for {self._patience.first_delta:g} seconds. /retry asks again; a model that"
+            " takes long to load needs a higher --first-delta-seconds."
+        )
+
     async def close(self) -> None:
         """Cancels what is left, and waits for it."""
         tasks = list(self._tasks)
@@ -67,10 +117,14 @@ class Runs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _checked(piece: str) -> str:
+_EMPTY: Final = "The model sent an empty reply. /retry asks again."
+
+
+def _check(text: str) -> None:
     """Raises BackendFailed for a piece that could be neither kept nor sent."""
     try:
-        check_text(piece, nul=True)
+        check_text(text, nul=True)
     except InvalidParams as error:
-        raise BackendFailed("The backend sent half of a surrogate pair, which is no text.") from error
-    return piece
+        raise BackendFailed(
+            "The backend sent half of a surrogate pair, which is no text. /retry asks again."
+        ) from error

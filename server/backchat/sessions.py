@@ -9,16 +9,18 @@ lock covers deciding, staging and the rare read that deciding needs, never a com
 import asyncio
 import hashlib
 import re
+import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import msgspec
 from msgspec import Struct, field
 
-from backchat import frames, ops
-from backchat.commands import Invocation, PlainMessage, describe, parse
+from backchat import commands, frames, ops
+from backchat.backends.base import Delta, Prompt, Report
+from backchat.commands import Candidate, Invocation, PlainMessage, describe, parse
 from backchat.errors import (
     BackchatError,
     OpIdReused,
@@ -28,55 +30,110 @@ from backchat.errors import (
 )
 from backchat.frames import (
     Attached,
+    CompleteParams,
+    Completion,
     MessagesParams,
     Page,
     Reply,
+    Result,
     RunDelta,
     RunEnded,
     RunInfo,
+    RunReasoning,
     RunStarted,
     SubmitParams,
 )
 from backchat.hub.local import LocalHub, Subscriber
-from backchat.ops import LiveRun, Outcome, StopRun, View
-from backchat.store.base import Checkpoint, Commit, OpRecord, SessionInfo, Store
-from backchat.transcript import TAIL_BYTES, Cause, Created, Event, Message, Replied, State, Step, Tree, apply, path
+from backchat.store.base import Checkpoint, Commit, Listed, OpRecord, SessionInfo, Store, first_commit, listed
+from backchat.transcript import (
+    TAIL_BYTES,
+    Cause,
+    Created,
+    Event,
+    Message,
+    Replied,
+    State,
+    Step,
+    Tree,
+    Usage,
+    apply,
+    path,
+    text_of,
+)
+from backchat.views import LiveRun, Offer, Outcome, StartRun, StopRun, View
 
 SESSION_ID: Final = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 OWNER: Final = "local"
 """Who owns every session, until there are users."""
+SUMMARY: Final = 80
+"""How many characters of a waiting message a candidate shows."""
 RESUMABLE: Final = 256
 """How many events back a client can resume; further back it gets a snapshot."""
 
-Answer = Callable[[Reply | Page | BackchatError], None]
+Answer = Callable[[Result | BackchatError], None]
 """Takes the reply to one request. Called once, on the event loop, possibly before the request's method returns."""
 
 
-class Run:
-    """A reply being generated: what is known of it in memory. Once `live` is false nothing it does counts any
-    more."""
+class _Text:
+    """A text that grows; `length` counts its code points."""
 
-    __slots__ = ("_pieces", "cancel", "length", "live", "parent", "run_id")
+    __slots__ = ("_pieces", "length")
 
-    def __init__(self, run_id: str, parent: int, text: str = "") -> None:
-        self.run_id = run_id
-        self.parent = parent
-        self.live = True
-        self.cancel: Callable[[], object] | None = None
+    def __init__(self, text: str = "") -> None:
         self._pieces = [text]
         self.length = len(text)
 
-    @property
-    def text(self) -> str:
-        """All that was written so far."""
+    def __str__(self) -> str:
         if len(self._pieces) > 1:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0]
 
     def append(self, text: str) -> None:
-        """Adds a piece."""
         self._pieces.append(text)
         self.length += len(text)
+
+
+class Run:
+    """A reply being generated: what is known of it in memory. Once `live` is false nothing it does counts any more."""
+
+    __slots__ = ("cancel", "live", "model", "note", "parent", "reasoning", "run_id", "system", "text", "usage")
+
+    def __init__(self, run_id: str, parent: int, model: str | None, system: str | None) -> None:
+        self.run_id = run_id
+        self.parent = parent
+        self.model = model
+        self.system = system
+        self.live = True
+        self.cancel: Callable[[], object] | None = None
+        self.text = _Text()
+        self.reasoning = _Text()
+        self.usage: Usage | None = None
+        self.note: str | None = None
+
+    @classmethod
+    def of(cls, start: StartRun) -> "Run":
+        """A run that begins."""
+        return cls(start.run_id, start.parent, start.model, start.system)
+
+    @classmethod
+    def restored(cls, checkpoint: Checkpoint, parent: int) -> "Run":
+        """A run that is no more, as far as it was seen."""
+        run = cls(checkpoint.run_id, parent, checkpoint.model, None)
+        run.text.append(checkpoint.text)
+        run.reasoning.append(checkpoint.reasoning)
+        return run
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """What a restart should find; None before the first word."""
+        if not (self.text.length or self.reasoning.length):
+            return None
+        return Checkpoint(self.run_id, str(self.text), str(self.reasoning), self.model)
+
+    @property
+    def seen(self) -> LiveRun:
+        """The run as ops see it."""
+        return LiveRun(self.run_id, self.parent, str(self.text), str(self.reasoning), self.model, self.usage, self.note)
 
     def detach(self) -> None:
         """Ends the run without waiting for whoever writes it."""
@@ -95,25 +152,28 @@ class _Pending(Struct, kw_only=True):
     interruption: bool = False
     durable: bool
     op_id: str | None = None
-    result: Callable[[], Reply | Page | BackchatError]
+    result: Callable[[], Result | BackchatError]
     answers: list[Answer]
 
-    def give(self, result: Reply | Page | BackchatError) -> None:
+    def give(self, result: Result | BackchatError) -> None:
         """Answers everyone who waits for this."""
         for answer in self.answers:
             answer(result)
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """What a session works with. `start_run` is None where nothing replies."""
+    """What a session works with. `models` calls back with the names on offer, at once or once they are known."""
 
     store: Store
     hub: LocalHub
     backend: str
-    start_run: "Callable[[Session, Run], None] | None"
+    offer: Callable[[], Offer]
+    models: Callable[[Callable[[tuple[str, ...]], None]], None]
+    start_run: "Callable[[Session, Run], None]"
     settled: "Callable[[Session], None]"
     reload: "Callable[[Session], None]"
     clock: Callable[[], float]
+    new_id: Callable[[], str]
 
 
 class Session:
@@ -156,8 +216,8 @@ class Session:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The published fields of /status and /usage."""
-        return frames.session_fields(self.id, self._published, self._tree, self.running)
+        """The published fields of /status, and what was spent."""
+        return frames.session_fields(self.id, self._published, self._around.offer(), self._tree, self.running)
 
     async def ready(self) -> None:
         """Returns once the session is in memory. Raises NoSuchSession, SessionDeleted, SessionUnreadable,
@@ -193,6 +253,34 @@ class Session:
         else:
             answer(StorageFailed())
 
+    def complete(self, params: CompleteParams, answer: Answer) -> None:
+        """Answers with what could stand where something is being typed: when it is known, which may be later than what
+        was asked for after it."""
+        typed = commands.typing(params.text)
+        if typed is None:
+            answer(Completion(len(params.text), []))
+            return
+
+        def found(values: Iterable[Candidate]) -> None:
+            answer(Completion(typed.start, commands.complete(typed, values)))
+
+        state, offer = self._published, self._around.offer()
+        match None if typed.argument is None else typed.argument.source:
+            case "models":
+                self._around.models(lambda names: found(Candidate(name, "") for name in names))
+            case "personalities":
+                found(Candidate(name, "") for name in sorted(offer.personalities, key=str.lower))
+            case "queued":
+                found(Candidate(str(one.id), text_of(one.content)[:SUMMARY]) for one in state.queue)
+            case "title":
+                found([Candidate(state.title, "the title now")] if state.title else [])
+            case "commands":
+                found(Candidate(one.name, one.summary) for one in commands.TABLE.values())
+            case None:
+                found([])
+            case _ as never:
+                assert_never(never)
+
     async def attach(self, connection: str, subscriber: Subscriber, after: int | None, log: str | None) -> None:
         """Subscribes, and sends `attached` first. With `after` (and `log`) what was missed since, if it can be told.
 
@@ -208,13 +296,13 @@ class Session:
         """The opposite of `attach`; harmless when that never happened."""
         self._around.hub.unsubscribe(self.id, connection)
 
-    async def create(self, created: Created, messages: list[Message], log: str) -> None:
+    async def create(self, created: Created, messages: list[Message]) -> None:
         """Gives the session its first event, and returns once that is durable. Precondition: nobody else has this
         object yet."""
         async with self._lock:
             self._loaded = True
             view = self._view()
-            self._info = SessionInfo(id=self.id, owner=OWNER, log=log, created_at=view.at)
+            self._info = SessionInfo(id=self.id, owner=OWNER, log=new_log(), created_at=view.at)
             done = self._durable(view, ops.create(created, messages), create=self._info)
         await done
 
@@ -230,18 +318,26 @@ class Session:
         await done
         return view.at
 
-    def delta(self, run: Run, text: str) -> None:
-        """A piece of a run's text, from whoever writes it."""
-        if not run.live or not text:
+    def delta(self, run: Run, piece: Delta) -> None:
+        """A piece of a run, from whoever writes it."""
+        if not run.live or not piece.text:
             return
-        delta = RunDelta(run.run_id, run.length, text)
-        run.append(text)
+        text = run.reasoning if piece.reasoning else run.text
+        kind = RunReasoning if piece.reasoning else RunDelta
+        delta = kind(run.run_id, text.length, piece.text)
+        text.append(piece.text)
         self._around.hub.publish_delta(self.id, delta, frames.notification(delta))
 
+    def report(self, run: Run, report: Report) -> None:
+        """What the provider says of a run."""
+        run.model = report.model or run.model
+        run.usage = report.usage or run.usage
+        run.note = report.note or run.note
+
     def checkpoint(self, run: Run) -> None:
-        """Puts a run's text so far where a restart finds it."""
-        if run.live and run.length:
-            self._around.store.checkpoint(self.id, Checkpoint(run.run_id, run.text))
+        """Puts what a run wrote so far where a restart finds it."""
+        if run.live and (checkpoint := run.checkpoint) is not None:
+            self._around.store.checkpoint(self.id, checkpoint)
 
     async def finish(self, run: Run, reason: str, error: BackchatError | None = None) -> None:
         """A run has ended by itself. Does nothing if it was stopped before."""
@@ -261,9 +357,9 @@ class Session:
             done = self._durable(view, ops.finish(view, "interrupted"))
         await done
 
-    def transcript(self, run: Run) -> list[Message]:
-        """The messages that a run replies to."""
-        return path(self._tree[run.parent])
+    def prompt(self, run: Run) -> Prompt:
+        """What a run is asked for."""
+        return Prompt(model=run.model, system=run.system, messages=path(self._tree[run.parent]))
 
     # Deciding. Under the lock.
 
@@ -316,9 +412,10 @@ class Session:
             session_id=self.id,
             state=self._staged,
             tree=self._tree,
-            run=None if run is None else LiveRun(run.run_id, run.parent, run.text),
+            run=None if run is None else run.seen,
             at=self._around.clock(),
-            replies=self._around.start_run is not None,
+            new_id=self._around.new_id(),
+            offer=self._around.offer(),
         )
 
     def _stage(
@@ -353,7 +450,7 @@ class Session:
             stopped = (self._run, outcome.stop)
             self._run = None
         if outcome.start is not None:
-            self._run = Run(outcome.start.run_id, outcome.start.parent)
+            self._run = Run.of(outcome.start)
         commits = bool(steps) or deletes
         pending = _Pending(
             steps=steps,
@@ -376,12 +473,24 @@ class Session:
                 events=tuple(step.event for step in steps),
                 added=tuple(added for decided in outcome.events for added in decided.added),
                 create=create,
+                listed=self._listed(view.state, create is not None),
                 record=record,
                 ended_run=None if stopped is None else stopped[0].run_id,
                 deleted_at=view.at if deletes else None,
+                opens=self._opening(outcome, view.at, cause),
             ),
             partial(self._committed, pending),
         )
+
+    def _listed(self, before: State, new: bool) -> Listed | None:
+        now = listed(self._staged)
+        return now if new or now != listed(before) else None
+
+    def _opening(self, outcome: Outcome, at: float, cause: Cause) -> Commit | None:
+        if outcome.opens is None:
+            return None
+        info = SessionInfo(id=outcome.opens.session_id, owner=OWNER, log=new_log(), created_at=at)
+        return first_commit(info, outcome.opens.events, at, Cause(None, cause.command, cause.connection))
 
     def _durable(
         self, view: View, outcome: Outcome, *, create: SessionInfo | None = None, deletes: bool = False
@@ -389,7 +498,7 @@ class Session:
         """Stages an outcome that nobody asked for over a socket; the future is done once it is published."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def answer(result: Reply | Page | BackchatError) -> None:
+        def answer(result: Result | BackchatError) -> None:
             if done.done():
                 return
             if isinstance(result, BackchatError):
@@ -400,7 +509,7 @@ class Session:
         self._stage(view, outcome, None, None, answer, create=create, deletes=deletes)
         return done
 
-    def _wait_turn(self, result: Callable[[], Reply | Page | BackchatError], answer: Answer) -> None:
+    def _wait_turn(self, result: Callable[[], Result | BackchatError], answer: Answer) -> None:
         self._pending.append(_Pending(durable=True, result=result, answers=[answer]))
         self._advance()
 
@@ -442,7 +551,7 @@ class Session:
         if pending.started is not None:
             self._shown_run = pending.started
             hub.publish(self.id, frames.notification(RunStarted(pending.started.run_id)))
-            if pending.started.live and self._around.start_run is not None:
+            if pending.started.live:
                 self._around.start_run(self, pending.started)
         pending.give(pending.result())
         if pending.deletes:
@@ -475,7 +584,7 @@ class Session:
             revision=self._published.revision,
             connection=connection,
             backend=self._around.backend,
-            run=None if self._shown_run is None else RunInfo(self._shown_run.run_id, self._shown_run.text),
+            run=None if self._shown_run is None else _info(self._shown_run),
             commands=describe(),
         )
         if events is not None:
@@ -535,17 +644,19 @@ class Session:
         """After a load: starts the run that a commit which seemed to fail has asked for, or else keeps what a run had
         written that is no more, before anything else happens."""
         asked = next((pending.started for pending in reversed(happened) if pending.started or pending.stopped), None)
-        if asked is not None and asked.parent == self._staged.head and self._around.start_run is not None:
-            self._run = self._shown_run = Run(asked.run_id, asked.parent)
+        if asked is not None and asked.parent == self._staged.head:
+            self._run = self._shown_run = Run(asked.run_id, asked.parent, asked.model, asked.system)
             self._around.start_run(self, self._run)
             return
-        if run is not None and run.text and run.parent == self._staged.head:
+        if run is not None and run.checkpoint is not None and run.parent == self._staged.head:
             # This process saw more of it than the last checkpoint.
-            checkpoint = Checkpoint(run.run_id, run.text)
+            checkpoint = run.checkpoint
         if checkpoint is not None:
-            self._run = self._shown_run = Run(checkpoint.run_id, self._staged.head, checkpoint.text)
-            view = self._view()
-            self._stage(view, ops.finish(view, "interrupted"), interruption=True)
+            self._run = self._shown_run = Run.restored(checkpoint, self._staged.head)
+        view = self._view()
+        outcome = ops.pause(view) if checkpoint is None else ops.finish(view, "interrupted")
+        if outcome.events:
+            self._stage(view, outcome, interruption=True)
 
     def _give_up(self, error: BackchatError) -> None:
         """The session cannot be read: answers everyone who waits, and closes every connection."""
@@ -571,9 +682,18 @@ def _is_in(pending: _Pending, history: list[Step]) -> bool:
     return event.revision <= len(history) and history[event.revision - 1].event == event
 
 
+def new_log() -> str:
+    """A name for a log that nobody has used before."""
+    return secrets.token_hex(8)
+
+
+def _info(run: Run) -> RunInfo:
+    return RunInfo(run.run_id, str(run.text), run.text.length, str(run.reasoning))
+
+
 def _id(result: Reply) -> Reply:
     return result
 
 
-def _answer_again(answer: Answer, result: Reply | Page | BackchatError) -> None:
+def _answer_again(answer: Answer, result: Result | BackchatError) -> None:
     answer(msgspec.structs.replace(result, replayed=True) if isinstance(result, Reply) else result)

@@ -19,19 +19,35 @@ TAIL_BYTES: Final = 512 * 1024
 Together with TAIL_MESSAGES this keeps a snapshot under the frame size that most client libraries accept (1 MiB)."""
 
 
+BYTES_PER_TOKEN: Final = 4
+"""What estimates of tokens go by: about right for English, within a factor of two for most languages."""
+
+PART_TOKENS: Final = 1000
+"""What estimates take an image, or another part that is no text, for."""
+
+
 class Usage(Struct, frozen=True, omit_defaults=True):
-    """Tokens that one reply took, as its provider reported them."""
+    """Tokens that one reply took, as its provider reported them, or `estimated` where it did not.
+
+    `cached_tokens` are part of the input, `reasoning_tokens` part of the output.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
 
 
 class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One role and its content, as it goes over the wire (DESIGN section 4).
 
     `id` is the message's ordinal in its session, from 1; `created_at` is in seconds since the epoch. `content` is a
-    string, a list of `{type, …}` parts, or whatever else an import brought. `finish` says how a reply ended. `extra`
-    holds the fields that came with an import and mean nothing here.
+    string, a list of `{type, …}` parts, or whatever else an import brought. `extra` holds the fields that came with
+    an import and mean nothing here.
+
+    The rest is said of replies: `finish` is how one ended, `note` a sentence for a person about that, `reasoning`
+    what the model thought before it answered, `cost` in US dollars (None: unknown).
     """
 
     id: int
@@ -43,7 +59,41 @@ class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
     model: str | None = None
     usage: Usage | None = None
     cost: float | None = None
+    reasoning: str | None = None
+    note: str | None = None
     extra: dict[str, Any] | None = None
+
+
+class Spent(Struct, frozen=True):
+    """What replies took together. `cost` is in US dollars and counts those whose price is known, None where it is
+    known of none; `unpriced` counts the others; `estimated` says that some of the tokens are an estimate."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: float | None = None
+    unpriced: int = 0
+    estimated: bool = False
+
+    def plus(self, message: Message) -> "Spent":
+        """With one more reply."""
+        usage = message.usage
+        if usage is None and message.cost is None:
+            return self
+        usage = usage or Usage()
+        return Spent(
+            self.input_tokens + usage.input_tokens,
+            self.output_tokens + usage.output_tokens,
+            self.cached_tokens + usage.cached_tokens,
+            self.reasoning_tokens + usage.reasoning_tokens,
+            self.cost if message.cost is None else (self.cost or 0.0) + message.cost,
+            self.unpriced + (message.cost is None),
+            self.estimated or usage.estimated,
+        )
+
+
+NOTHING_SPENT: Final = Spent()
 
 
 class Node:
@@ -51,10 +101,11 @@ class Node:
 
     `jump` points to some ancestor further up, so that an ancestor at any depth is found in a logarithmic number of
     steps (Myers, "An applicative random-access stack", 1983). `depth` is also the number of messages from the root to
-    here, `size` the bytes of their content, `turn` the nearest user message at or above here.
+    here, `size` the bytes of their content, `turn` the nearest user message at or above here, `spent` what the
+    replies up to here took, `context` about how many tokens a request with the messages up to here has.
     """
 
-    __slots__ = ("_tail_start", "depth", "jump", "message", "parent", "size", "turn")
+    __slots__ = ("_tail_start", "context", "depth", "jump", "message", "parent", "size", "spent", "turn")
 
     def __init__(self, message: Message, parent: "Node | None", size: int) -> None:
         self.message = message
@@ -65,11 +116,20 @@ class Node:
             self.depth = 0
             self.size = 0
             self.turn: Node | None = None
+            self.spent = NOTHING_SPENT
+            self.context = 0
             return
         self.parent = parent
         self.depth = parent.depth + 1
         self.size = parent.size + size
         self.turn = self if message.role == "user" else parent.turn
+        self.spent = parent.spent.plus(message)
+        usage = message.usage
+        if usage is not None and usage.input_tokens:
+            # The provider has counted all of it. What a model thinks is not sent again.
+            self.context = usage.input_tokens + usage.output_tokens - usage.reasoning_tokens
+        else:
+            self.context = parent.context + tokens_of(message.content, size)
         jump = parent.jump
         far = jump.jump
         self.jump = far if parent.depth - jump.depth == jump.depth - far.depth else parent
@@ -138,7 +198,16 @@ class Tree:
 
 def content_size(message: Message) -> int:
     """How many bytes the parts of a message that can be long take as JSON."""
-    return len(msgspec.json.encode((message.content, message.extra)))
+    size = len(msgspec.json.encode((message.content, message.extra)))
+    return size if message.reasoning is None else size + len(msgspec.json.encode(message.reasoning))
+
+
+def tokens_of(content: Any, size: int) -> int:
+    """About how many tokens content of `size` bytes is."""
+    if not isinstance(content, list):
+        return size // BYTES_PER_TOKEN
+    texts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return sum(map(len, texts)) // BYTES_PER_TOKEN + PART_TOKENS * (len(content) - len(texts))
 
 
 def path(head: Node, start: int = 0, stop: int | None = None) -> list[Message]:
@@ -186,7 +255,7 @@ class Created(Struct, frozen=True, omit_defaults=True):
     """The session began, with messages 1 to `messages` where it was imported or given some.
 
     Token counts and the cost are what the session had used before it came here; `extra` holds what an import brought
-    and means nothing here; `pending` a message that was written but never sent.
+    and means nothing here; `pending` is a message that was written but never sent: it waits in the queue.
     """
 
     messages: int = 0
@@ -218,13 +287,97 @@ class HeadMoved(Struct, frozen=True):
     """The transcript became the path to another message (or stayed, where a retry only asks again)."""
 
 
-Body = Created | Submitted | Replied | HeadMoved
+class Titled(Struct, frozen=True):
+    """The session was given a title: by a person (`given`), or made from its first message."""
+
+    title: str
+    given: bool
+
+
+class ModelChosen(Struct, frozen=True):
+    """A person chose the model that replies."""
+
+    model: str
+
+
+class PersonalityChosen(Struct, frozen=True):
+    """A person chose a named prompt, or none."""
+
+    personality: str | None
+
+
+class SystemChosen(Struct, frozen=True):
+    """A person wrote a system prompt, or took it away."""
+
+    system: str | None
+
+
+class Queued(Struct, frozen=True):
+    """A message was written while a reply was, and waits. `id` is its ordinal among those that ever did."""
+
+    id: int
+    content: Any
+
+
+class QueueSent(Struct, frozen=True):
+    """The waiting message `id` was added to the transcript, as `message`."""
+
+    id: int
+    message: int
+
+
+class QueueDropped(Struct, frozen=True):
+    """The waiting message `id` was taken out."""
+
+    id: int
+
+
+class QueuePaused(Struct, frozen=True):
+    """A reply did not end well, so what waits is not sent before a person says so."""
+
+
+class QueueResumed(Struct, frozen=True):
+    """A person said so."""
+
+
+class Opened(Struct, frozen=True):
+    """A new session was begun from this one."""
+
+    session_id: str
+
+
+Body = (
+    Created
+    | Submitted
+    | Replied
+    | HeadMoved
+    | Titled
+    | ModelChosen
+    | PersonalityChosen
+    | SystemChosen
+    | Queued
+    | QueueSent
+    | QueueDropped
+    | QueuePaused
+    | QueueResumed
+    | Opened
+)
 
 EVENT_TYPES: Final[dict[tuple[str, int], type[Body]]] = {
     ("created", 1): Created,
     ("submitted", 1): Submitted,
     ("replied", 1): Replied,
     ("head_moved", 1): HeadMoved,
+    ("titled", 1): Titled,
+    ("model_chosen", 1): ModelChosen,
+    ("personality_chosen", 1): PersonalityChosen,
+    ("system_chosen", 1): SystemChosen,
+    ("queued", 1): Queued,
+    ("queue_sent", 1): QueueSent,
+    ("queue_dropped", 1): QueueDropped,
+    ("queue_paused", 1): QueuePaused,
+    ("queue_resumed", 1): QueueResumed,
+    ("opened", 1): Opened,
 }
 """The bodies that a log can hold, by type and version. A body that changes gets a new version here, and the old one
 an upcast."""
@@ -252,12 +405,23 @@ class Event(Struct, frozen=True):
     cause: Cause
 
 
+class Waiting(Struct, frozen=True):
+    """A message in the queue."""
+
+    id: int
+    content: Any
+
+
 class State(Struct, frozen=True, kw_only=True):
     """What a session is at one revision: the fold of its events so far. `head` is the last message's id, 0 for none.
 
     `transcript_revision` is the last revision that changed the transcript; `last_message` the highest message id
     given out. `horizon` is the highest `start` that a client's view can have at this revision, whenever it attached
     and whatever it was sent since: a splice that keeps no more than that must bring the tail itself (see `splice`).
+
+    `model` is the one that a person chose (then `model_chosen`), else the one that last replied, else the one that
+    came with an import. `spent` is what all replies took, undone ones included, and `imported` what of it came with
+    an import. A queue that is not paused has a live run before it.
     """
 
     revision: int = 0
@@ -266,14 +430,19 @@ class State(Struct, frozen=True, kw_only=True):
     last_message: int = 0
     horizon: int = 0
     title: str | None = None
+    title_given: bool = False
     model: str | None = None
+    model_chosen: bool = False
     workspace: str | None = None
     personality: str | None = None
+    system: str | None = None
     created_at: float = 0.0
     updated_at: float = 0.0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    estimated_cost: float | None = None
+    spent: Spent = NOTHING_SPENT
+    imported: Spent = NOTHING_SPENT
+    queue: tuple[Waiting, ...] = ()
+    queue_paused: bool = False
+    last_queued: int = 0
 
 
 class Splice(Struct, frozen=True):
@@ -320,56 +489,78 @@ def apply(state: State, event: Event, tree: Tree) -> State:
         horizon = start
     else:
         horizon = max(state.horizon, start)
-    last_message = state.last_message
-    input_tokens, output_tokens, cost = state.input_tokens, state.output_tokens, state.estimated_cost
+    changed: dict[str, Any]
     match event.body:
         case Created() as created:
-            return State(
-                revision=event.revision,
-                transcript_revision=event.revision,
-                head=event.head,
-                last_message=created.messages,
-                horizon=start,
-                title=created.title,
-                model=created.model,
-                workspace=created.workspace,
-                personality=created.personality,
-                created_at=event.at if created.created_at is None else created.created_at,
-                updated_at=event.at,
-                input_tokens=created.input_tokens,
-                output_tokens=created.output_tokens,
-                estimated_cost=created.estimated_cost,
-            )
+            return _created(created, event, start)
         case Submitted(message=message):
-            last_message = message
+            changed = {"last_message": message}
         case Replied(message=message):
-            last_message = message
             reply = tree[message].message
-            if reply.usage is not None:
-                input_tokens += reply.usage.input_tokens
-                output_tokens += reply.usage.output_tokens
-            if reply.cost is not None:
-                cost = (cost or 0.0) + reply.cost
-        case HeadMoved():
-            pass
+            changed = {"last_message": message, "spent": state.spent.plus(reply)}
+            if reply.model is not None and not state.model_chosen:
+                changed["model"] = reply.model
+        case HeadMoved() | Opened():
+            changed = {}
+        case Titled(title=title, given=given):
+            changed = {"title": title, "title_given": given}
+        case ModelChosen(model=model):
+            changed = {"model": model, "model_chosen": True}
+        case PersonalityChosen(personality=personality):
+            changed = {"personality": personality}
+        case SystemChosen(system=system):
+            changed = {"system": system}
+        case Queued(id=number, content=content):
+            changed = {"queue": (*state.queue, Waiting(number, content)), "last_queued": number}
+        case QueueSent(id=number, message=message):
+            changed = {"last_message": message, **_without(state, number)}
+        case QueueDropped(id=number):
+            changed = _without(state, number)
+        case QueuePaused():
+            changed = {"queue_paused": True}
+        case QueueResumed():
+            changed = {"queue_paused": False}
         case _:
             assert_never(event.body)
-    return State(
+    return msgspec.structs.replace(
+        state,
         revision=event.revision,
         transcript_revision=event.revision if moved else state.transcript_revision,
         head=event.head,
-        last_message=last_message,
         horizon=horizon,
-        title=state.title,
-        model=state.model,
-        workspace=state.workspace,
-        personality=state.personality,
-        created_at=state.created_at,
         updated_at=event.at,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        estimated_cost=cost,
+        **changed,
     )
+
+
+def _created(created: Created, event: Event, start: int) -> State:
+    spent = Spent(created.input_tokens, created.output_tokens, cost=created.estimated_cost)
+    queue = (Waiting(1, created.pending),) if created.pending and not created.pending.isspace() else ()
+    return State(
+        revision=event.revision,
+        transcript_revision=event.revision,
+        head=event.head,
+        last_message=created.messages,
+        horizon=start,
+        title=created.title,
+        title_given=created.title is not None,
+        model=created.model,
+        workspace=created.workspace,
+        personality=created.personality,
+        created_at=event.at if created.created_at is None else created.created_at,
+        updated_at=event.at,
+        spent=spent,
+        imported=spent,
+        queue=queue,
+        queue_paused=bool(queue),
+        last_queued=len(queue),
+    )
+
+
+def _without(state: State, number: int) -> dict[str, Any]:
+    """The queue without one message. An empty one is not paused: the next to wait begins anew."""
+    queue = tuple(waiting for waiting in state.queue if waiting.id != number)
+    return {"queue": queue, "queue_paused": state.queue_paused and bool(queue)}
 
 
 class Step(Struct, frozen=True):

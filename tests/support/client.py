@@ -54,7 +54,10 @@ class View:
                         self.apply(event["method"], event["params"])
                 else:
                     self.start, self.messages = params["start"], list(params["messages"])
-                self.log, self.session, self.run = params["log"], dict(params["session"]), params["run"]
+                self.log, self.session = params["log"], dict(params["session"])
+                run = params["run"]
+                self.run = run and {"run_id": run["run_id"], "text": run["text"], "reasoning": run.get("reasoning", "")}
+                assert run is None or run["offset"] == len(run["text"])
                 self.revision, self.connection = params["revision"], params["connection"]
             case "transcript.spliced":
                 if "start" in params:
@@ -71,12 +74,13 @@ class View:
                 self.revision = params["revision"]
             case "run.started":
                 assert self.run is None
-                self.run = {"run_id": params["run_id"], "text": ""}
-            case "run.delta":
+                self.run = {"run_id": params["run_id"], "text": "", "reasoning": ""}
+            case "run.delta" | "run.reasoning":
                 assert self.run is not None
                 assert self.run["run_id"] == params["run_id"]
-                assert len(self.run["text"]) == params["offset"]
-                self.run["text"] += params["text"]
+                text = {"run.delta": "text", "run.reasoning": "reasoning"}[method]
+                assert len(self.run[text]) == params["offset"]
+                self.run[text] += params["text"]
             case "run.ended":
                 assert self.run is not None
                 assert self.run["run_id"] == params["run_id"]

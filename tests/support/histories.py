@@ -3,15 +3,25 @@
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from backchat import ops
+from backchat import choices, ops
 from backchat.errors import BackchatError
-from backchat.ops import LiveRun, Outcome, View
-from backchat.transcript import Created, Event, State, Tree
+from backchat.transcript import Created, Event, State, Tree, Usage
+from backchat.views import LiveRun, Offer, Outcome, View
 from tests.support.views import AT, advanced, messages
 
 Action = tuple[str, Any]
 
+OFFER = Offer(
+    replies=True,
+    model="one",
+    personalities={"pirate": "You are a pirate."},
+    price=lambda model, usage: usage.output_tokens / 1000 if model == "one" else None,
+    most_queued=3,
+)
+
+tokens = st.integers(0, 99)
 contents = st.one_of(
     st.text(max_size=8),
     st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": st.text(max_size=4)}), max_size=2),
@@ -21,10 +31,23 @@ actions: st.SearchStrategy[list[Action]] = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), contents),
         st.tuples(st.just("write"), st.text(max_size=6)),
+        st.tuples(st.just("reason"), st.text(max_size=6)),
+        st.tuples(
+            st.just("report"), st.builds(Usage, input_tokens=st.integers(0, 99), output_tokens=st.integers(0, 99))
+        ),
         st.tuples(st.just("finish"), st.sampled_from(["completed", "failed", "interrupted"])),
         st.tuples(st.just("undo"), st.integers(1, 4)),
         st.tuples(st.just("retry"), st.booleans()),
         st.tuples(st.just("stop"), st.none()),
+        st.tuples(st.just("clear"), st.none()),
+        st.tuples(st.just("drop"), st.one_of(st.none(), st.integers(1, 4))),
+        st.tuples(st.just("go"), st.none()),
+        st.tuples(st.just("restart"), st.none()),
+        st.tuples(st.just("title"), st.text(max_size=6)),
+        st.tuples(st.just("model"), st.sampled_from(["one", "other"])),
+        st.tuples(st.just("personality"), st.sampled_from(["pirate", "none"])),
+        st.tuples(st.just("system"), st.sampled_from(["be brief", "none"])),
+        st.tuples(st.just("new"), st.none()),
     ),
     max_size=40,
 )
@@ -49,7 +72,7 @@ class History:
         if outcome.stop is not None:
             self.run = None
         if outcome.start is not None:
-            self.run = LiveRun(outcome.start.run_id, outcome.start.parent, "")
+            self.run = LiveRun(outcome.start.run_id, outcome.start.parent, "", model=outcome.start.model)
 
     def _view(self, replies: bool) -> View:
         return View(
@@ -58,7 +81,8 @@ class History:
             tree=self.tree,
             run=self.run,
             at=AT + len(self.states),
-            replies=replies,
+            new_id=f"new-{len(self.states)}",
+            offer=OFFER if replies else Offer(replies=False),
         )
 
     def do(self, action: Action) -> None:
@@ -70,7 +94,17 @@ class History:
                     self._take(ops.submit(self._view(True), value))
                 case "write":
                     if self.run is not None:
-                        self.run = LiveRun(self.run.run_id, self.run.parent, self.run.text + value)
+                        self.run = replace(self.run, text=self.run.text + value)
+                case "reason":
+                    if self.run is not None:
+                        self.run = replace(self.run, reasoning=self.run.reasoning + value)
+                case "report":
+                    if self.run is not None:
+                        self.run = replace(self.run, usage=value)
+                case "restart":
+                    # What was being written is gone; the session comes back without it.
+                    self.run = None
+                    self._take(ops.pause(self._view(True)))
                 case "finish":
                     if self.run is not None:
                         self._take(ops.finish(self._view(True), value, None))
@@ -80,6 +114,22 @@ class History:
                     self._take(ops.retry(self._view(value)))
                 case "stop":
                     self._take(ops.stop(self._view(True)))
+                case "clear":
+                    self._take(ops.clear(self._view(True)))
+                case "drop":
+                    self._take(ops.queue_drop(self._view(True), value))
+                case "go":
+                    self._take(ops.queue_go(self._view(True)))
+                case "title":
+                    self._take(choices.title(self._view(True), value))
+                case "model":
+                    self._take(choices.model(self._view(True), value))
+                case "personality":
+                    self._take(choices.personality(self._view(True), value))
+                case "system":
+                    self._take(choices.system(self._view(True), value))
+                case "new":
+                    self._take(choices.new(self._view(True)))
                 case _:
                     raise AssertionError(name)
         except BackchatError:

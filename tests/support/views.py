@@ -3,8 +3,8 @@
 from typing import Any
 
 from backchat import ops
-from backchat.ops import LiveRun, Outcome, View
 from backchat.transcript import Cause, Created, Event, Message, State, Tree, apply
+from backchat.views import LiveRun, Offer, Outcome, View
 
 AT = 1_800_000_000.0
 
@@ -30,15 +30,22 @@ def advanced(state: State, tree: Tree, outcome: Outcome, at: float = AT) -> tupl
     return state, events
 
 
-def view(*contents: Any, run: str | None = None, replies: bool = True, created: Created | None = None) -> View:
-    """A session with these messages; `run` is the text so far of a live run."""
+def view(
+    *contents: Any,
+    run: str | LiveRun | None = None,
+    replies: bool = True,
+    created: Created | None = None,
+    offer: Offer | None = None,
+) -> View:
+    """A session with these messages; `run` is the live run, or its text so far."""
     tree = Tree()
     state, _ = advanced(State(), tree, ops.create(created or Created(), messages(*contents)))
     return View(
         session_id="s",
         state=state,
         tree=tree,
-        run=None if run is None else LiveRun("live", state.head, run),
+        run=LiveRun("live", state.head, run) if isinstance(run, str) else run,
         at=AT,
-        replies=replies,
+        new_id="fresh",
+        offer=offer or Offer(replies=replies),
     )

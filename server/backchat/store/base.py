@@ -1,11 +1,12 @@
 """What a store is: the durable side of every session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-from backchat.transcript import Added, Event, Step, Tree
+from backchat.transcript import Added, Cause, Event, State, Step, Tree, apply
+from backchat.views import Decided
 
 
 class SessionInfo(Struct, frozen=True, kw_only=True):
@@ -26,27 +27,42 @@ class OpRecord(Struct, frozen=True, kw_only=True):
     reply: bytes
 
 
+class Listed(Struct, frozen=True, kw_only=True):
+    """What a list of sessions shows without loading them: repeated from the state, never read back into it."""
+
+    title: str | None
+    model: str | None
+    workspace: str | None
+    personality: str | None
+
+
 class Commit(Struct, frozen=True, kw_only=True):
     """What is committed together, or not at all: one outcome of one session.
 
-    `create` comes with a session's first event; `record` belongs to the last event; `ended_run` drops that run's
-    checkpoint; `deleted_at` deletes the session.
+    `create` and `listed` come with a session's first event, `listed` also when any of it changes; `record` belongs to
+    the last event; `ended_run` drops that run's checkpoint; `deleted_at` deletes the session; `opens` is the first
+    commit of another session, which this one asks for.
     """
 
     session_id: str
     events: tuple[Event, ...] = ()
     added: tuple[Added, ...] = ()
     create: SessionInfo | None = None
+    listed: Listed | None = None
     record: OpRecord | None = None
     ended_run: str | None = None
     deleted_at: float | None = None
+    opens: "Commit | None" = None
 
 
 class Checkpoint(Struct, frozen=True):
-    """The text that a run had written when it was last looked at; there only if the run never ended."""
+    """What a run had written when it was last looked at, and which model wrote it; there only if the run never
+    ended."""
 
     run_id: str
     text: str
+    reasoning: str = ""
+    model: str | None = None
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -78,6 +94,29 @@ Place = tuple[float, str]
 
 Done = Callable[[Exception | None], None]
 """Called on the event loop once a commit is durable (None), or has failed."""
+
+
+def listed(state: State) -> Listed:
+    """What a list shows of a session in this state."""
+    return Listed(title=state.title, model=state.model, workspace=state.workspace, personality=state.personality)
+
+
+def first_commit(info: SessionInfo, events: Sequence[Decided], at: float, cause: Cause) -> Commit:
+    """The commit that makes a session of its first events."""
+    tree, state = Tree(), State()
+    log = []
+    for revision, decided in enumerate(events, start=1):
+        for added in decided.added:
+            tree.add(added)
+        log.append(Event(revision, at, decided.head, decided.body, cause))
+        state = apply(state, log[-1], tree)
+    return Commit(
+        session_id=info.id,
+        events=tuple(log),
+        added=tuple(added for decided in events for added in decided.added),
+        create=info,
+        listed=listed(state),
+    )
 
 
 class Store(Protocol):

@@ -22,7 +22,6 @@ from backchat.transcript import (
     Added,
     Body,
     Cause,
-    Created,
     Event,
     Message,
     Tree,
@@ -95,6 +94,15 @@ MIGRATIONS: Final = (
         hash BLOB PRIMARY KEY,
         content BLOB NOT NULL
     );
+    """,
+    """
+    ALTER TABLE message ADD COLUMN reasoning TEXT;
+
+    ALTER TABLE message ADD COLUMN note TEXT;
+
+    ALTER TABLE checkpoint ADD COLUMN reasoning TEXT NOT NULL DEFAULT '';
+
+    ALTER TABLE checkpoint ADD COLUMN model TEXT;
     """,
 )
 
@@ -219,8 +227,8 @@ class Database:
             self._db.execute("SAVEPOINT one")
             try:
                 self._db.execute(
-                    "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)",
-                    (session_id, checkpoint.run_id, checkpoint.text),
+                    "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?)",
+                    (session_id, checkpoint.run_id, checkpoint.text, checkpoint.reasoning, checkpoint.model),
                 )
             except sqlite3.Error:
                 if not self._db.in_transaction:
@@ -232,29 +240,24 @@ class Database:
         execute = self._db.execute
         session_id = commit.session_id
         if commit.create is not None:
-            info, first = commit.create, commit.events[0].body
-            assert isinstance(first, Created)
+            info = commit.create
             inserted = execute(
-                "INSERT OR IGNORE INTO session VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?)",
-                (
-                    info.id,
-                    info.owner,
-                    info.log,
-                    info.created_at,
-                    first.title,
-                    first.model,
-                    first.workspace,
-                    first.personality,
-                ),
+                "INSERT OR IGNORE INTO session (id, owner, log, created_at) VALUES (?, ?, ?, ?)",
+                (info.id, info.owner, info.log, info.created_at),
             )
             if inserted.rowcount != 1:
                 raise SessionExists("There is a session with this id, or there was one.")
+        if (listed := commit.listed) is not None:
+            execute(
+                "UPDATE session SET title = ?, model = ?, workspace = ?, personality = ? WHERE id = ?",
+                (listed.title, listed.model, listed.workspace, listed.personality, session_id),
+            )
         if commit.added:
             # A message's depth is one more than its parent's, which is in this commit or in the table.
             self._db.executemany(
                 "INSERT INTO message SELECT ?1, ?2, ?3,"
                 " coalesce((SELECT depth FROM message WHERE session_id = ?1 AND id = ?3), 0) + 1,"
-                " ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12",
+                " ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14",
                 [_message_row(session_id, added) for added in commit.added],
             )
         record = commit.record
@@ -282,6 +285,8 @@ class Database:
             execute("DELETE FROM checkpoint WHERE session_id = ? AND run_id = ?", (session_id, commit.ended_run))
         if commit.deleted_at is not None:
             execute("UPDATE session SET deleted_at = ? WHERE id = ?", (commit.deleted_at, session_id))
+        if commit.opens is not None:
+            self._insert(commit.opens)
 
     def has_session(self, session_id: str) -> bool:
         """Whether the id is taken, by a session or by one that was deleted."""
@@ -303,11 +308,13 @@ class Database:
                 (session_id,),
             ).fetchall()
             messages = self._db.execute(
-                "SELECT id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at"
-                " FROM message WHERE session_id = ? ORDER BY id",
+                "SELECT id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at,"
+                " reasoning, note FROM message WHERE session_id = ? ORDER BY id",
                 (session_id,),
             ).fetchall()
-            row = self._db.execute("SELECT run_id, text FROM checkpoint WHERE session_id = ?", (session_id,)).fetchone()
+            row = self._db.execute(
+                "SELECT run_id, text, reasoning, model FROM checkpoint WHERE session_id = ?", (session_id,)
+            ).fetchone()
         tree = Tree()
         try:
             for message in messages:
@@ -373,11 +380,13 @@ def _message_row(session_id: str, added: Added) -> tuple[Any, ...]:
         message.cost,
         message.finish,
         message.created_at,
+        message.reasoning,
+        message.note,
     )
 
 
 def _added(row: tuple[Any, ...]) -> Added:
-    message_id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at = row
+    message_id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at, reasoning, note = row
     message = Message(
         id=message_id,
         role=role,
@@ -388,10 +397,13 @@ def _added(row: tuple[Any, ...]) -> Added:
         model=model,
         usage=None if usage is None else _decode_usage(usage),
         cost=cost,
+        reasoning=reasoning,
+        note=note,
         extra=None if extra is None else _decode(extra),
     )
     # The bytes of `content_size`: the two and the brackets, the comma and perhaps a null around them.
-    return Added(message, parent, len(content.encode()) + (4 if extra is None else len(extra.encode())) + 3)
+    size = len(content.encode()) + (4 if extra is None else len(extra.encode())) + 3
+    return Added(message, parent, size if reasoning is None else size + len(_encode(reasoning)))
 
 
 def _event(row: tuple[Any, ...]) -> Event:
