@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from backchat.errors import NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
-from backchat.store.base import Checkpoint, Commit, OpRecord, SessionInfo
+from backchat.store.base import Checkpoint, Commit, Listed, OpRecord, SessionInfo, listed
 from backchat.store.sqlite import MIGRATIONS, Database
 from backchat.store.threads import ThreadedStore
 from backchat.transcript import Event
@@ -23,7 +23,13 @@ from tests.support.histories import Action, History, actions, lived
 from tests.support.views import AT
 
 
-def commit(outcome: Outcome, events: list[Event], session_id: str = "s", op_id: str | None = None) -> Commit:
+def commit(
+    outcome: Outcome,
+    events: list[Event],
+    session_id: str = "s",
+    op_id: str | None = None,
+    shown: Listed | None = None,
+) -> Commit:
     """A commit of one outcome; of a new session if that is what the outcome begins."""
     first = events[0].revision == 1
     return Commit(
@@ -31,12 +37,16 @@ def commit(outcome: Outcome, events: list[Event], session_id: str = "s", op_id: 
         events=tuple(events),
         added=tuple(added for decided in outcome.events for added in decided.added),
         create=SessionInfo(id=session_id, owner="local", log="l", created_at=AT) if first else None,
+        listed=shown,
         record=None if op_id is None else OpRecord(op_id=op_id, body_hash=b"h", reply=b"{}"),
     )
 
 
 def commits(history: History, session_id: str = "s") -> list[Commit]:
-    return [commit(outcome, events, session_id) for outcome, events in history.outcomes]
+    return [
+        commit(outcome, events, session_id, shown=listed(history.states[events[-1].revision]))
+        for outcome, events in history.outcomes
+    ]
 
 
 def log(database: Database, session_id: str) -> list[Event]:
@@ -71,13 +81,13 @@ def test_what_is_loaded_folds_to_what_was_lived_through(chosen: list[Action]) ->
 
 
 def test_the_list_has_what_the_log_says_without_loading_it(tmp_path: Path) -> None:
-    history = lived([("submit", "x"), ("write", "y"), ("finish", "completed"), ("undo", 1)], "a", "b")
+    history = lived([("submit", "x"), ("write", "y"), ("finish", "completed"), ("undo", 1), ("title", "new")], "a", "b")
     with Database(tmp_path) as database:
         database.write(commits(history))
         (summary,) = database.sessions("local", None, 10)
     assert summary.message_count == history.tree[history.state.head].depth
     assert summary.updated_at == history.state.updated_at
-    assert summary.title == "seed"
+    assert (summary.title, summary.model) == ("new", "one")
 
 
 def test_when_a_commit_fails_later_ones_of_its_session_fail_and_those_of_others_do_not(tmp_path: Path) -> None:
@@ -246,3 +256,31 @@ async def test_what_was_enqueued_behind_a_failed_commit_fails_with_it(tmp_path: 
     assert len(results) == 2
     with Database(tmp_path) as database:
         assert [event.revision for event in log(database, "s")] == [1]
+
+
+def test_a_database_of_the_first_version_is_read_as_it_was_meant(tmp_path: Path) -> None:
+    tmp_path.mkdir(exist_ok=True)
+    db = sqlite3.connect(tmp_path / "backchat.db")
+    db.executescript(MIGRATIONS[0])
+    db.execute("PRAGMA user_version = 1")
+    db.execute("INSERT INTO session VALUES ('s', 'local', 'l', 5.0, NULL, 'old', 'm', NULL, NULL)")
+    db.execute("INSERT INTO message VALUES ('s', 1, 0, 1, 'user', '\"hi\"', NULL, NULL, NULL, NULL, NULL, NULL, 5.0)")
+    for revision, kind, head, body in (
+        (1, "created", 0, '{"title":"old","model":"m","input_tokens":3,"pending":"and?"}'),
+        (2, "submitted", 1, '{"message":1}'),
+    ):
+        db.execute(
+            "INSERT INTO event VALUES ('s', ?, ?, 1, 5.0, NULL, NULL, ?, ?, NULL, NULL, NULL)",
+            (revision, kind, head, body),
+        )
+    db.execute("INSERT INTO checkpoint VALUES ('s', 'r2', 'half')")
+    db.commit()
+    db.close()
+    with Database(tmp_path) as database:
+        loaded = database.load("s")
+        assert [summary.title for summary in database.sessions("local", None, 10)] == ["old"]
+    state = loaded.history[-1].after
+    assert (state.title, state.model, state.model_chosen, state.spent.input_tokens) == ("old", "m", False, 3)
+    assert ([waiting.content for waiting in state.queue], state.queue_paused) == (["and?"], True)
+    assert loaded.checkpoint == Checkpoint("r2", "half")
+    assert loaded.tree[1].message.content == "hi"

@@ -1,5 +1,6 @@
 """The application: the only place that wires the parts together."""
 
+import difflib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from backchat.access import Access, AccessMiddleware
 from backchat.api import Api, error_response, no_route, whole_number
 from backchat.backends.base import Backend
 from backchat.backends.echo import Echo
+from backchat.choices import offers
 from backchat.config import Settings
 from backchat.connection import Connection, Limits, close
 from backchat.errors import BackchatError, DataDirectoryError, InvalidParams
@@ -105,7 +107,7 @@ class Backchat:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         if self._models is not None:
             # So that whoever starts a server before its models hears of it now.
-            self._models.tell(self._missed)
+            self._models.tell(self._warn)
         try:
             yield
         finally:
@@ -115,9 +117,12 @@ class Backchat:
     def _offered(self, names: tuple[str, ...]) -> None:
         self._offer = msgspec.structs.replace(self._offer, models=names)
 
-    def _missed(self, names: tuple[str, ...]) -> None:
-        if names and self._offer.model not in names:
-            _log.warning("%s is not among the models that the endpoint lists: %s", self._offer.model, ", ".join(names))
+    def _warn(self, names: tuple[str, ...]) -> None:
+        model = self._offer.model
+        if names and model is not None and not offers(self._offer, model):
+            nearest = ", ".join(difflib.get_close_matches(model, names))
+            hint = f"it has {nearest}" if nearest else "`backchat models` shows what it has"
+            _log.warning("the endpoint does not list the model %s; %s", model, hint)
 
     async def drain(self) -> None:
         """Ends every live run, keeping what it wrote; returns once that is durable. Waits for no request's body."""

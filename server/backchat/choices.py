@@ -5,7 +5,7 @@ from typing import Final
 from backchat.errors import InvalidParams, NoSuchPersonality, TooLarge
 from backchat.reports import shown_model, shown_personality
 from backchat.transcript import Created, ModelChosen, Opened, PersonalityChosen, SystemChosen, Titled
-from backchat.views import Decided, Opening, Outcome, View
+from backchat.views import Decided, Offer, Opening, Outcome, View
 
 MOST_TITLE: Final = 400
 """The longest title, in characters."""
@@ -50,9 +50,14 @@ def model(view: View, name: str | None = None) -> Outcome:
             lines.append("What replies here has no models to choose from.")
         return Outcome(data={"model": view.model, "models": list(offer.models)}, notice="\n".join(lines))
     notice = f"Model: {name}, from the next reply on."
-    if offer.models and name not in offer.models:
+    if offer.models and not offers(offer, name):
         notice += " It is not among those that the endpoint lists."
     return Outcome(data={"model": name}, events=(Decided(ModelChosen(name), view.state.head),), notice=notice)
+
+
+def offers(offer: Offer, model: str) -> bool:
+    """Whether a model is among those that the endpoint lists. Ollama's `llama3.2` is its `llama3.2:latest`."""
+    return model in offer.models or f"{model}:latest" in offer.models
 
 
 def personality(view: View, name: str | None = None) -> Outcome:
