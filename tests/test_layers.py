@@ -23,6 +23,7 @@ ORDER = [
     "foreign",
     "backends.base",
     "backends.echo",
+    "backends.thinking",
     "backends.openai",
     "store.base",
     "store.sqlite",

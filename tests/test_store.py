@@ -240,7 +240,7 @@ async def test_commits_are_told_of_in_order_and_share_syncs(tmp_path: Path) -> N
 async def test_what_was_enqueued_behind_a_failed_commit_fails_with_it(tmp_path: Path) -> None:
     store = ThreadedStore(tmp_path)
     history = lived([("submit", "x"), ("stop", None), ("submit", "y")])
-    first, second, third = commits(history)
+    first, second, third, *_ = commits(history)
     results: list[Exception | None] = []
     done = asyncio.Event()
     store.commit(first, lambda _: done.set())

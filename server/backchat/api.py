@@ -20,11 +20,8 @@ from backchat.commands import check_text, describe
 from backchat.errors import BackchatError, InvalidParams, ParseError, TimedOut, TooLarge, Unauthorized, UnknownMethod
 from backchat.foreign import messages_of
 from backchat.registry import Sessions
-from backchat.reports import status_fields
-from backchat.sessions import Session
 from backchat.store.base import Place, Summary
-from backchat.transcript import Created, State
-from backchat.views import Offer
+from backchat.transcript import Created
 
 MOST_SESSIONS: Final = 200
 """The most sessions in one page of the list."""
@@ -119,7 +116,7 @@ class Api:
             title = checked_title(title)
         messages = messages_of(body.messages, self._sessions.clock())
         async with self._sessions.create(Created(title=title), messages) as session:
-            return json_response(_status(session), 201)
+            return json_response(session.status, 201)
 
     async def _get(self, request: Request) -> Response:
         async with self._sessions.use(request.path_params["session_id"]) as session:
@@ -184,11 +181,6 @@ def json_response(body: Any, status: int = 200) -> Response:
 
 async def _healthz(_: Request) -> Response:
     return json_response({"status": "ok"})
-
-
-def _status(session: Session) -> dict[str, Any]:
-    fields = session.fields
-    return {name: fields[name] for name in status_fields("", State(), Offer(replies=False), 0, running=False)}
 
 
 def whole_number(query: QueryParams, name: str, least: int, most: int) -> int | None:

@@ -2,8 +2,9 @@
 
 import difflib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,7 @@ from backchat.hub.local import LocalHub
 from backchat.models import Models
 from backchat.prompts import personalities
 from backchat.registry import Sessions
-from backchat.runs import Patience, Runs
+from backchat.runs import Bounds, Runs
 from backchat.sessions import Run, Session
 from backchat.store.threads import ThreadedStore
 from backchat.transcript import Created, Usage
@@ -52,7 +53,7 @@ class Backchat:
             replies=backend is not None,
             model=None if backend is None else backend.model,
             personalities=_personalities(settings),
-            price=_no_price if backend is None else backend.price,
+            price=_no_price if backend is None else partial(_price, backend),
             most_queued=settings.queue_messages,
         )
         self._lock = _locked(settings.data)
@@ -65,15 +66,19 @@ class Backchat:
         self._runs: Runs | None = None
         self._models: Models | None = None
         if backend is not None:
-            patience = Patience(first_delta=settings.first_delta_seconds, delta=settings.delta_seconds)
-            self._runs = Runs(backend, patience)
+            bounds = Bounds(
+                first_delta_seconds=settings.first_delta_seconds,
+                delta_seconds=settings.delta_seconds,
+                characters=settings.reply_characters,
+            )
+            self._runs = Runs(backend, bounds)
             self._models = Models(backend, self._offered)
         self.sessions = Sessions(
             self._store,
             LocalHub(),
             backend=settings.backend,
             offer=lambda: self._offer,
-            models=_no_models if self._models is None else self._models.tell,
+            ask_models=_no_models if self._models is None else self._models.refresh,
             start_run=_no_run if self._runs is None else self._runs.start,
             most_idle=settings.idle_sessions,
         )
@@ -107,7 +112,7 @@ class Backchat:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         if self._models is not None:
             # So that whoever starts a server before its models hears of it now.
-            self._models.tell(self._warn)
+            self._models.refresh()
         try:
             yield
         finally:
@@ -115,10 +120,11 @@ class Backchat:
             await self.close()
 
     def _offered(self, names: tuple[str, ...]) -> None:
+        first = not self._offer.models
         self._offer = msgspec.structs.replace(self._offer, models=names)
-
-    def _warn(self, names: tuple[str, ...]) -> None:
         model = self._offer.model
+        if not first:
+            return
         if names and model is not None and not offers(self._offer, model):
             nearest = ", ".join(difflib.get_close_matches(model, names))
             hint = f"it has {nearest}" if nearest else "`backchat models` shows what it has"
@@ -132,12 +138,14 @@ class Backchat:
     async def close(self) -> None:
         """Ends what still runs, closes the store, once all that was enqueued is durable, and lets go of the data
         directory."""
-        if self._models is not None and self._runs is not None and self._backend is not None:
-            await self._models.close()
-            await self._runs.close()
-            await self._backend.close()
-        await self._store.close()
-        self._lock.release()
+        try:
+            if self._models is not None and self._runs is not None and self._backend is not None:
+                await self._models.close()
+                await self._runs.close()
+                await self._backend.close()
+        finally:
+            await self._store.close()
+            self._lock.release()
 
     # WebSockets.
 
@@ -205,8 +213,17 @@ def _no_price(model: str, usage: Usage) -> None:
     """Nothing that replies costs nothing that is known."""
 
 
-def _no_models(tell: Callable[[tuple[str, ...]], None]) -> None:
-    tell(())
+def _price(backend: Backend, model: str, usage: Usage) -> float | None:
+    try:
+        return backend.price(model, usage)
+    except Exception:  # noqa: BLE001
+        # Ops look prices up; a defect in somebody's price list may cost a figure, never a session.
+        _log.exception("the price of %s could not be looked up", model)
+        return None
+
+
+def _no_models() -> None:
+    """There is nothing to ask."""
 
 
 def _no_run(session: Session, run: Run) -> None:

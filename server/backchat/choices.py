@@ -11,10 +11,12 @@ MOST_TITLE: Final = 400
 """The longest title, in characters."""
 MOST_SYSTEM: Final = 32_000
 """The longest system prompt that a person can set, in characters."""
+MOST_MODEL: Final = 200
+"""The longest name of a model, in characters."""
 MOST_LISTED: Final = 20
 """How many names a notice lists."""
 NONE: Final = "none"
-"""What takes a personality or a system prompt away."""
+"""What takes a choice back."""
 
 
 def checked_title(text: str) -> str:
@@ -32,15 +34,13 @@ def title(view: View, text: str | None = None) -> Outcome:
     if text is None:
         return Outcome(data={"title": view.state.title}, notice=f"Title: {view.state.title or 'none yet'}")
     text = checked_title(text)
-    return Outcome(
-        data={"title": text}, events=(Decided(Titled(text, given=True), view.state.head),), notice=f"Title: {text}"
-    )
+    return Outcome(data={"title": text}, events=(Decided(Titled(text), view.state.head),), notice=f"Title: {text}")
 
 
 def model(view: View, name: str | None = None) -> Outcome:
-    """Shows which model replies, or chooses one."""
+    """Shows which model replies, chooses one, or leaves it to the server. InvalidParams beyond MOST_MODEL."""
     offer = view.offer
-    if name is None:
+    if name is None or offer.model is None:
         lines = [f"Model: {view.model or shown_model(view.state, offer) or 'none'}"]
         if offer.models:
             more = len(offer.models) - MOST_LISTED
@@ -49,10 +49,13 @@ def model(view: View, name: str | None = None) -> Outcome:
         elif offer.model is None:
             lines.append("What replies here has no models to choose from.")
         return Outcome(data={"model": view.model, "models": list(offer.models)}, notice="\n".join(lines))
-    notice = f"Model: {name}, from the next reply on."
-    if offer.models and not offers(offer, name):
+    if len(name) > MOST_MODEL:
+        raise InvalidParams(f"The name of a model takes at most {MOST_MODEL} characters.")
+    chosen = None if name.lower() == NONE else name
+    notice = f"Model: {chosen or offer.model}, from the next reply on."
+    if chosen is not None and offer.models and not offers(offer, chosen):
         notice += " It is not among those that the endpoint lists."
-    return Outcome(data={"model": name}, events=(Decided(ModelChosen(name), view.state.head),), notice=notice)
+    return Outcome(data={"model": chosen}, events=(Decided(ModelChosen(chosen), view.state.head),), notice=notice)
 
 
 def offers(offer: Offer, model: str) -> bool:

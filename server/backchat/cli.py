@@ -106,11 +106,17 @@ def cli() -> None:
 )
 @_option("--echo-delay", "Seconds between the words of an echo.", type=float)
 @_base_url
-@_option("--model", "Model that replies where a session has chosen none.")
+@click.option(
+    "--model",
+    envvar=["BACKCHAT_MODEL", "OPENAI_MODEL"],
+    show_envvar=True,
+    help="Model that replies where a session has chosen none.",
+)
 @_api_key_file
 @_option("--retries", "How often a request that failed before its first word is made again.", type=int)
 @_option("--first-delta-seconds", "How long a model may take to begin its reply.", type=float)
 @_option("--delta-seconds", "How long a model may pause within a reply.", type=float)
+@_option("--reply-characters", "Most characters of a reply, its reasoning included.", type=int)
 @_option("--queue-messages", "Most messages of a session that wait for a reply to end.", type=int)
 @click.option(
     "--prompts",

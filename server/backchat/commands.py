@@ -114,13 +114,17 @@ class PlainMessage(Struct, frozen=True):
     text: str
 
 
+_TYPES: Final = {"count": "a whole number from 1", "word": "one word", "text": "the rest of the line"}
+
+
 def _help(view: View, command: str | None = None) -> Outcome:
     if command is None:
         lines = [f"{one.usage}: {one.summary}" for one in TABLE.values()]
         lines.append("Anything else is a message. // at the start sends a message that looks like a command.")
         return Outcome(data={"commands": describe()}, notice="\n".join(lines))
     found = _find(command.removeprefix("/").lower())
-    lines = [f"{found.usage}: {found.summary}", *(f"{one.name}: {one.summary}" for one in found.arguments)]
+    lines = [f"{found.usage}: {found.summary}"]
+    lines += [f"{one.name} ({_TYPES[one.type]}): {one.summary}" for one in found.arguments]
     lines.append(f"While a reply is being written it {found.while_running}.")
     return Outcome(data={"commands": [_info(found)]}, notice="\n".join(lines))
 
@@ -176,7 +180,15 @@ _COMMANDS: Final = (
         "Show or choose the model that replies",
         "answers at once, and counts from the next reply on",
         choices.model,
-        (Argument("name", "word", "one of the models that the server offers", source="models"),),
+        (
+            Argument(
+                "name",
+                "word",
+                "one of the models that the server offers, or none for its own",
+                source="models",
+                also=(choices.NONE,),
+            ),
+        ),
     ),
     Command(
         "personality",

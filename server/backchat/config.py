@@ -25,6 +25,7 @@ _RANGES: Final = (
     ("first_delta_seconds", 0.01, 86_400),
     ("delta_seconds", 0.01, 86_400),
     ("queue_messages", 0, 1000),
+    ("reply_characters", 1, 2**24),
 )
 
 _HOST: Final = re.compile(r"[a-zA-Z0-9._-]+|[0-9a-fA-F.:]+|\[[0-9a-fA-F.:]+\]", re.ASCII)
@@ -50,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     first_delta_seconds: float = 120.0
     delta_seconds: float = 60.0
     queue_messages: int = 20
+    reply_characters: int = 200_000
     prompts: Path | None = None
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
@@ -67,8 +69,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         if self.backend == "openai":
             if not self.model:
                 raise SettingError("Name the model that replies with --model; `backchat models` lists what there is.")
-        elif self.base_url is not None or self.model is not None:
-            raise SettingError("--base-url and --model go with --backend openai.")
+        elif self.base_url is not None:
+            raise SettingError("--base-url goes with --backend openai.")
         for name, least, most in _RANGES:
             # Put so that a value which is no number at all fails too.
             if not least <= getattr(self, name) <= most:

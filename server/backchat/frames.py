@@ -291,8 +291,8 @@ class RunEnded(Struct, frozen=True, omit_defaults=True):
     error: ErrorBody | None = None
 
 
-Piece = RunDelta | RunReasoning
-Notification = Attached | TranscriptSpliced | SessionUpdated | RunStarted | Piece | RunEnded
+AnyDelta = RunDelta | RunReasoning
+Notification = Attached | TranscriptSpliced | SessionUpdated | RunStarted | AnyDelta | RunEnded
 
 _NAMES: Final[dict[type, str]] = {
     Attached: "attached",

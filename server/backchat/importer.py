@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 import sqlite3
 import stat
 import time
@@ -16,7 +15,7 @@ from msgspec import Struct
 from backchat import ops
 from backchat.errors import SessionExists
 from backchat.foreign import Broken, Imported, NotASession, session_of
-from backchat.sessions import OWNER, SESSION_ID
+from backchat.sessions import OWNER, SESSION_ID, new_log
 from backchat.store.base import Commit, SessionInfo, first_commit
 from backchat.store.sqlite import Database
 from backchat.transcript import Cause
@@ -94,7 +93,7 @@ def _commit(session_id: str, imported: Imported, now: float) -> Commit:
     info = SessionInfo(
         id=session_id,
         owner=OWNER,
-        log=secrets.token_hex(8),
+        log=new_log(),
         created_at=now if imported.created.created_at is None else imported.created.created_at,
     )
     at = now if imported.updated_at is None else imported.updated_at

@@ -25,7 +25,6 @@ from backchat.transcript import (
     QueueSent,
     Replied,
     Submitted,
-    Titled,
     Usage,
     Waiting,
     content_size,
@@ -75,12 +74,12 @@ def _paused(view: View, head: int) -> tuple[Decided, ...]:
 
 
 def _reply(view: View, run: LiveRun, finish: str, note: str | None = None) -> Added | None:
-    # A reply that was cut short before its first word is no message: absent, not torn (G6). One that failed says why.
+    # A reply that was stopped before its first word is no message: absent, not torn (G6). Any other says why.
     if not (run.text or run.reasoning or note) and finish != "completed":
         return None
     usage = run.usage
     if usage is None and run.model is not None and (run.text or run.reasoning):
-        # Nobody told: the reply was cut short, or the provider does not count. One without a word cost nothing.
+        # Nobody told: the reply was cut short, or the provider does not count.
         written = len(run.text.encode()) + len(run.reasoning.encode())
         usage = Usage(
             input_tokens=context_tokens(view, view.tree[run.parent]),
@@ -142,7 +141,7 @@ def submit(view: View, content: Any) -> Outcome:
         return Outcome(data={"queued_id": number}, events=(Decided(Queued(number, content), state.head),))
     added = _said(view, content, state.last_message + 1, state.head)
     message_id = added.message.id
-    events = (*_automatic_title(view, content), Decided(Submitted(message_id), message_id, (added,)))
+    events = (Decided(Submitted(message_id, _automatic_title(view, content)), message_id, (added,)),)
     start = _start(view, message_id, events)
     data: dict[str, Any] = {"message_id": message_id}
     if start is not None:
@@ -150,28 +149,30 @@ def submit(view: View, content: Any) -> Outcome:
     return Outcome(data=data, events=events, start=start)
 
 
-def _automatic_title(view: View, content: Any) -> tuple[Decided, ...]:
-    """A title from the first message, unless a person gave one. What is taken back makes room for another first."""
+def _automatic_title(view: View, content: Any) -> str | None:
+    """A title from the first message, unless the session has one that a person gave, or one from a message that is
+    still the first."""
     state = view.state
     if state.title_given or (state.title is not None and view.head.turn is not None):
-        return ()
+        return None
+    # No more of a long message than can matter.
     words = text_of(content)[: 4 * AUTOMATIC_TITLE].split()
-    title = ""
-    for word in words:
-        if title and len(title) + 1 + len(word) > AUTOMATIC_TITLE:
-            title += "…"
-            break
-        title = f"{title} {word}" if title else word
-    if len(title) > AUTOMATIC_TITLE + 1:
-        title = title[:AUTOMATIC_TITLE] + "…"
-    return (Decided(Titled(title, given=False), state.head),) if title and title != state.title else ()
+    title = " ".join(words)
+    if len(title) <= AUTOMATIC_TITLE:
+        return title or None
+    whole = title[: AUTOMATIC_TITLE + 1].rpartition(" ")[0]
+    return (whole or title[:AUTOMATIC_TITLE]) + "…"
+
+
+_INTERRUPTED: Final = "This was interrupted before the answer came. /retry asks again."
 
 
 def finish(view: View, reason: str, error: BackchatError | None = None) -> Outcome:
     """The live run has ended by itself, or must: its text becomes a message. If it completed, what waits longest is
     sent and the next run starts, in the same step. Precondition: there is a live run."""
     assert view.run is not None
-    added = _reply(view, view.run, reason, None if error is None else str(error))
+    note = _INTERRUPTED if reason == "interrupted" and not view.run.text else None
+    added = _reply(view, view.run, reason, note if error is None else str(error))
     events = () if added is None else (_replied(added),)
     head = view.state.head if added is None else added.message.id
     stop = StopRun(reason, error)
@@ -185,11 +186,13 @@ def _sent(
 ) -> Outcome:
     """Adds waiting messages to the transcript after the events `before`, which end with `head` and message id `last`,
     and asks for a reply."""
-    sent = []
+    sent: list[Decided] = []
+    title = _automatic_title(view, messages[0].content)
     for number, waiting in enumerate(messages, start=1):
         added = _said(view, waiting.content, last + number, head)
         head = added.message.id
-        sent.append(Decided(QueueSent(waiting.id, head), head, (added,)))
+        sent.append(Decided(QueueSent(waiting.id, head, title), head, (added,)))
+        title = None
     events = (*before, *sent)
     return Outcome(events=events, stop=stop, start=_start(view, head, events))
 
@@ -264,11 +267,13 @@ def stop(view: View) -> Outcome:
     if view.run is None:
         return Outcome(data={"stopped": False}, notice="No reply is being written.")
     stopped = _stopped(view)
+    # An event even where nothing was written: a stop must be found by its op_id, or it would stop the next run too.
+    events = stopped.events or (Decided(HeadMoved(), view.state.head),)
     waiting = len(view.state.queue)
     notice = "Stopped."
     if waiting:
         notice += f" {counted(waiting, 'message')} {'waits' if waiting == 1 else 'wait'}; /queue go sends on."
-    return Outcome(data={"stopped": True}, events=stopped.events, notice=notice, stop=stopped.stop)
+    return Outcome(data={"stopped": True}, events=events, notice=notice, stop=stopped.stop)
 
 
 # The queue.
@@ -312,4 +317,5 @@ def queue_go(view: View) -> Outcome:
     # Where nothing replies, nothing ends that the rest could wait for.
     messages = state.queue[:1] if view.offer.replies else state.queue
     outcome = _sent(view, messages, resumed, state.last_message, state.head, None)
-    return msgspec.structs.replace(outcome, notice=f"Sent {counted(len(messages), 'waiting message')}.")
+    data = {"sent": [waiting.id for waiting in messages]}
+    return msgspec.structs.replace(outcome, data=data, notice=f"Sent {counted(len(messages), 'waiting message')}.")

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from backchat import frames
-from backchat.frames import Piece
+from backchat.frames import AnyDelta
 
 MOST_TOGETHER: Final = 64 * 1024
 """Frames are written together up to about this many characters, so that what waits behind them still counts."""
@@ -18,16 +18,16 @@ class _Deltas:
 
     __slots__ = ("_frame", "_texts", "first", "size")
 
-    def __init__(self, delta: Piece, frame: str) -> None:
+    def __init__(self, delta: AnyDelta, frame: str) -> None:
         self.first = delta
         self._frame = frame
         self._texts = [delta.text]
         self.size = len(frame)
 
-    def takes(self, delta: Piece) -> bool:
+    def takes(self, delta: AnyDelta) -> bool:
         return self.first.run_id == delta.run_id and type(self.first) is type(delta)
 
-    def add(self, delta: Piece) -> None:
+    def add(self, delta: AnyDelta) -> None:
         self._texts.append(delta.text)
         self.size += len(delta.text)
 
@@ -59,7 +59,7 @@ class Outbox:
             self._waiting.append(frame)
             self._added(len(frame))
 
-    def push_delta(self, delta: Piece, frame: str) -> None:
+    def push_delta(self, delta: AnyDelta, frame: str) -> None:
         """Takes a delta and the frame that it makes alone; merges it with deltas of the same text that wait at the
         end."""
         if self.closing is not None:

@@ -11,11 +11,16 @@ def personalities(directory: Path) -> dict[str, str]:
     """The prompts in a directory by name, which is that of the file without `.md`. Raises SettingError for a directory
     or a file that cannot be used."""
     try:
-        files = sorted(path for path in directory.iterdir() if path.suffix.lower() == ".md")
+        files = sorted(path for path in directory.iterdir() if _is_prompt(path))
         return {file.stem: text for file in files if (text := _text(file))}
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SettingError(f"Cannot read the prompts in {directory}: {reason}.") from error
+
+
+def _is_prompt(path: Path) -> bool:
+    # Hidden files are not the operator's: editors and archives leave them behind.
+    return path.suffix.lower() == ".md" and not path.name.startswith(".") and path.is_file()
 
 
 def _text(file: Path) -> str:

@@ -64,7 +64,8 @@ def status(view: View) -> Outcome:
         f"{state.title or 'Untitled session'}: {counted(view.head.depth, 'message')}",
         f"Model: {data['model'] or 'none'}",
     ]
-    if view.model is not None and view.model != data["model"]:
+    if view.model not in (None, data["model"]) and state.spent == state.imported:
+        # What an import names, and nothing has replied here yet.
         lines.append(f"The next reply comes from {view.model}.")
     if state.workspace:
         lines.append(f"Workspace: {state.workspace}")
@@ -81,7 +82,7 @@ def status(view: View) -> Outcome:
 def usage(view: View) -> Outcome:
     """Says what the session has used, what of that is on screen, and what the next turn would send."""
     state = view.state
-    on_screen = _together(state.imported, view.head.spent)
+    on_screen = state.imported + view.head.spent
     context = context_tokens(view, view.head)
     data = {
         **spent_fields(state.spent),
@@ -99,25 +100,12 @@ def usage(view: View) -> Outcome:
 def _spent(spent: Spent) -> str:
     cost = "cost unknown" if spent.cost is None else f"cost about ${spent.cost:.5f}"
     if spent.cost is not None and spent.unpriced:
-        priced = "1 reply" if spent.unpriced == 1 else f"{spent.unpriced:,} replies"
-        cost += f" and {priced} of unknown price"
+        cost += ", and more whose price is unknown"
     of_input = f" ({spent.cached_tokens:,} cached)" if spent.cached_tokens else ""
     of_output = f" ({spent.reasoning_tokens:,} reasoning)" if spent.reasoning_tokens else ""
     return (
         f"{'about ' if spent.estimated else ''}{spent.input_tokens:,} tokens in{of_input}, "
         f"{spent.output_tokens:,} out{of_output}, {spent.input_tokens + spent.output_tokens:,} together; {cost}"
-    )
-
-
-def _together(one: Spent, other: Spent) -> Spent:
-    return Spent(
-        one.input_tokens + other.input_tokens,
-        one.output_tokens + other.output_tokens,
-        one.cached_tokens + other.cached_tokens,
-        one.reasoning_tokens + other.reasoning_tokens,
-        other.cost if one.cost is None else one.cost + (other.cost or 0.0),
-        one.unpriced + other.unpriced,
-        one.estimated or other.estimated,
     )
 
 

@@ -19,20 +19,21 @@ CHECKPOINT_SECONDS: Final = 1.0
 _log = logging.getLogger("backchat.runs")
 
 
-class Patience(Struct, frozen=True, kw_only=True):
-    """How long a run waits, in seconds: for the first delta from its start, and from one piece to the next after
-    that."""
+class Bounds(Struct, frozen=True, kw_only=True):
+    """What a run may take: seconds for the first delta from its start, and from one piece to the next after that, and
+    characters of text and reasoning together."""
 
-    first_delta: float
-    delta: float
+    first_delta_seconds: float
+    delta_seconds: float
+    characters: int
 
 
 class Runs:
     """Writes replies with one backend, each in a task of its own."""
 
-    def __init__(self, backend: Backend, patience: Patience) -> None:
+    def __init__(self, backend: Backend, bounds: Bounds) -> None:
         self._backend = backend
-        self._patience = patience
+        self._bounds = bounds
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, session: Session, run: Run) -> None:
@@ -62,7 +63,8 @@ class Runs:
                     if saver is None:
                         saver = asyncio.get_running_loop().call_later(CHECKPOINT_SECONDS, save)
             if not str(run.text).strip():
-                raise BackendFailed(_EMPTY)
+                # The provider may have said why.
+                raise BackendFailed(_EMPTY if run.note is None else f"{run.note} There was no answer: {_ADVICE}")
         except BackendFailed as failure:
             reason, error = "failed", failure
         except Exception:  # noqa: BLE001
@@ -79,11 +81,12 @@ class Runs:
     async def _pieces(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         """The reply as it can be kept and sent. Raises BackendFailed where it cannot, or takes too long."""
         loop = asyncio.get_running_loop()
-        first = loop.time() + self._patience.first_delta
+        first = loop.time() + self._bounds.first_delta_seconds
         begun = False
+        left = self._bounds.characters
         async with aclosing(self._backend.reply(prompt)) as pieces:
             while True:
-                limit = asyncio.timeout_at(loop.time() + self._patience.delta if begun else first)
+                limit = asyncio.timeout_at(loop.time() + self._bounds.delta_seconds if begun else first)
                 try:
                     async with limit:
                         piece = await anext(pieces, None)
@@ -96,17 +99,24 @@ class Runs:
                 if isinstance(piece, Delta):
                     _check(piece.text)
                     begun = begun or bool(piece.text)
+                    if len(piece.text) > left:
+                        yield Delta(piece.text[:left], piece.reasoning)
+                        raise BackendFailed(
+                            f"The reply was longer than {self._bounds.characters:,} characters and is cut off here."
+                            " --reply-characters sets the limit."
+                        )
+                    left -= len(piece.text)
                 yield piece
 
     def _stalled(self, begun: bool) -> str:
         if begun:
             return (
-                f"The model wrote nothing more for {self._patience.delta:g} seconds. /retry asks again; a slow model"
-                " needs a higher --delta-seconds."
+                f"The model wrote nothing more for {_seconds(self._bounds.delta_seconds)}. /retry asks again; a slow"
+                " model needs a higher --delta-seconds."
             )
         return (
-            f"The model wrote nothing for {self._patience.first_delta:g} seconds. /retry asks again; a model that"
-            " takes long to load needs a higher --first-delta-seconds."
+            f"The model wrote nothing for {_seconds(self._bounds.first_delta_seconds)}. /retry asks again; a model"
+            " that takes long to load needs a higher --first-delta-seconds."
         )
 
     async def close(self) -> None:
@@ -117,7 +127,12 @@ class Runs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-_EMPTY: Final = "The model sent an empty reply. /retry asks again."
+_ADVICE: Final = "/retry asks again, /model chooses another model."
+_EMPTY: Final = f"The model sent an empty reply. {_ADVICE}"
+
+
+def _seconds(seconds: float) -> str:
+    return "1 second" if seconds == 1 else f"{seconds:g} seconds"
 
 
 def _check(text: str) -> None:

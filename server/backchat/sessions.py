@@ -11,7 +11,7 @@ import hashlib
 import re
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, assert_never
 
@@ -20,7 +20,7 @@ from msgspec import Struct, field
 
 from backchat import commands, frames, ops
 from backchat.backends.base import Delta, Prompt, Report
-from backchat.commands import Candidate, Invocation, PlainMessage, describe, parse
+from backchat.commands import Candidate, Invocation, PlainMessage, Typing, describe, parse
 from backchat.errors import (
     BackchatError,
     OpIdReused,
@@ -44,6 +44,7 @@ from backchat.frames import (
     SubmitParams,
 )
 from backchat.hub.local import LocalHub, Subscriber
+from backchat.reports import status_fields
 from backchat.store.base import Checkpoint, Commit, Listed, OpRecord, SessionInfo, Store, first_commit, listed
 from backchat.transcript import (
     TAIL_BYTES,
@@ -117,17 +118,15 @@ class Run:
 
     @classmethod
     def restored(cls, checkpoint: Checkpoint, parent: int) -> "Run":
-        """A run that is no more, as far as it was seen."""
+        """A run that is no more, as far as a checkpoint tells."""
         run = cls(checkpoint.run_id, parent, checkpoint.model, None)
         run.text.append(checkpoint.text)
         run.reasoning.append(checkpoint.reasoning)
         return run
 
     @property
-    def checkpoint(self) -> Checkpoint | None:
-        """What a restart should find; None before the first word."""
-        if not (self.text.length or self.reasoning.length):
-            return None
+    def checkpoint(self) -> Checkpoint:
+        """What a restart should find."""
         return Checkpoint(self.run_id, str(self.text), str(self.reasoning), self.model)
 
     @property
@@ -162,13 +161,13 @@ class _Pending(Struct, kw_only=True):
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """What a session works with. `models` calls back with the names on offer, at once or once they are known."""
+    """What a session works with. `ask_models` sees to it that `offer` has heard of new models before long."""
 
     store: Store
     hub: LocalHub
     backend: str
     offer: Callable[[], Offer]
-    models: Callable[[Callable[[tuple[str, ...]], None]], None]
+    ask_models: Callable[[], None]
     start_run: "Callable[[Session, Run], None]"
     settled: "Callable[[Session], None]"
     reload: "Callable[[Session], None]"
@@ -216,8 +215,14 @@ class Session:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The published fields of /status, and what was spent."""
+        """The published fields of /status, and what was spent: the `session` of `attached`."""
         return frames.session_fields(self.id, self._published, self._around.offer(), self._tree, self.running)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The published fields of /status."""
+        count = self._tree[self._published.head].depth
+        return status_fields(self.id, self._published, self._around.offer(), count, self.running)
 
     async def ready(self) -> None:
         """Returns once the session is in memory. Raises NoSuchSession, SessionDeleted, SessionUnreadable,
@@ -254,30 +259,29 @@ class Session:
             answer(StorageFailed())
 
     def complete(self, params: CompleteParams, answer: Answer) -> None:
-        """Answers with what could stand where something is being typed: when it is known, which may be later than what
-        was asked for after it."""
+        """Answers with what could stand where something is being typed."""
         typed = commands.typing(params.text)
         if typed is None:
             answer(Completion(len(params.text), []))
-            return
+        else:
+            answer(Completion(typed.start, commands.complete(typed, self._candidates(typed))))
 
-        def found(values: Iterable[Candidate]) -> None:
-            answer(Completion(typed.start, commands.complete(typed, values)))
-
+    def _candidates(self, typed: Typing) -> list[Candidate]:
         state, offer = self._published, self._around.offer()
         match None if typed.argument is None else typed.argument.source:
             case "models":
-                self._around.models(lambda names: found(Candidate(name, "") for name in names))
+                self._around.ask_models()
+                return [Candidate(name, "") for name in offer.models]
             case "personalities":
-                found(Candidate(name, "") for name in sorted(offer.personalities, key=str.lower))
+                return [Candidate(name, "") for name in sorted(offer.personalities, key=str.lower)]
             case "queued":
-                found(Candidate(str(one.id), text_of(one.content)[:SUMMARY]) for one in state.queue)
+                return [Candidate(str(one.id), text_of(one.content)[:SUMMARY]) for one in state.queue]
             case "title":
-                found([Candidate(state.title, "the title now")] if state.title else [])
+                return [Candidate(state.title, "the title now")] if state.title else []
             case "commands":
-                found(Candidate(one.name, one.summary) for one in commands.TABLE.values())
+                return [Candidate(one.name, one.summary) for one in commands.TABLE.values()]
             case None:
-                found([])
+                return []
             case _ as never:
                 assert_never(never)
 
@@ -336,8 +340,8 @@ class Session:
 
     def checkpoint(self, run: Run) -> None:
         """Puts what a run wrote so far where a restart finds it."""
-        if run.live and (checkpoint := run.checkpoint) is not None:
-            self._around.store.checkpoint(self.id, checkpoint)
+        if run.live:
+            self._around.store.checkpoint(self.id, run.checkpoint)
 
     async def finish(self, run: Run, reason: str, error: BackchatError | None = None) -> None:
         """A run has ended by itself. Does nothing if it was stopped before."""
@@ -381,6 +385,8 @@ class Session:
         command = None
         if isinstance(line, Invocation):
             command = line.command.name
+            if command == "model":
+                self._around.ask_models()
             outcome = line.decide(view)
             revision = view.state.revision + len(outcome.events)
             reply = Reply(
@@ -476,6 +482,7 @@ class Session:
                 listed=self._listed(view.state, create is not None),
                 record=record,
                 ended_run=None if stopped is None else stopped[0].run_id,
+                started_run=None if pending.started is None else pending.started.checkpoint,
                 deleted_at=view.at if deletes else None,
                 opens=self._opening(outcome, view.at, cause),
             ),
@@ -648,13 +655,15 @@ class Session:
             self._run = self._shown_run = Run(asked.run_id, asked.parent, asked.model, asked.system)
             self._around.start_run(self, self._run)
             return
-        if run is not None and run.checkpoint is not None and run.parent == self._staged.head:
+        ended = any(pending.stopped is not None and pending.stopped[0] is run for pending in happened)
+        if run is not None and not ended and run.parent == self._staged.head:
             # This process saw more of it than the last checkpoint.
-            checkpoint = run.checkpoint
-        if checkpoint is not None:
-            self._run = self._shown_run = Run.restored(checkpoint, self._staged.head)
+            self._run = run
+        elif checkpoint is not None:
+            self._run = Run.restored(checkpoint, self._staged.head)
+        self._shown_run = self._run
         view = self._view()
-        outcome = ops.pause(view) if checkpoint is None else ops.finish(view, "interrupted")
+        outcome = ops.pause(view) if self._run is None else ops.finish(view, "interrupted")
         if outcome.events:
             self._stage(view, outcome, interruption=True)
 

@@ -66,7 +66,8 @@ class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class Spent(Struct, frozen=True):
     """What replies took together. `cost` is in US dollars and counts those whose price is known, None where it is
-    known of none; `unpriced` counts the others; `estimated` says that some of the tokens are an estimate."""
+    known of none; `unpriced` counts the others (an import is one); `estimated` says that some of the tokens are an
+    estimate."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -76,20 +77,33 @@ class Spent(Struct, frozen=True):
     unpriced: int = 0
     estimated: bool = False
 
-    def plus(self, message: Message) -> "Spent":
-        """With one more reply."""
-        usage = message.usage
-        if usage is None and message.cost is None:
-            return self
-        usage = usage or Usage()
+    @classmethod
+    def of(cls, message: Message) -> "Spent":
+        """What one reply took."""
+        usage, cost = message.usage or Usage(), message.cost
+        return cls(
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cached_tokens,
+            usage.reasoning_tokens,
+            cost,
+            int(cost is None),
+            usage.estimated,
+        )
+
+    def __add__(self, other: "Spent") -> "Spent":
+        if self.cost is None or other.cost is None:
+            cost = other.cost if self.cost is None else self.cost
+        else:
+            cost = self.cost + other.cost
         return Spent(
-            self.input_tokens + usage.input_tokens,
-            self.output_tokens + usage.output_tokens,
-            self.cached_tokens + usage.cached_tokens,
-            self.reasoning_tokens + usage.reasoning_tokens,
-            self.cost if message.cost is None else (self.cost or 0.0) + message.cost,
-            self.unpriced + (message.cost is None),
-            self.estimated or usage.estimated,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            cost,
+            self.unpriced + other.unpriced,
+            self.estimated or other.estimated,
         )
 
 
@@ -123,11 +137,12 @@ class Node:
         self.depth = parent.depth + 1
         self.size = parent.size + size
         self.turn = self if message.role == "user" else parent.turn
-        self.spent = parent.spent.plus(message)
         usage = message.usage
+        counts = usage is not None or message.cost is not None
+        self.spent = parent.spent + Spent.of(message) if counts else parent.spent
         if usage is not None and usage.input_tokens:
             # The provider has counted all of it. What a model thinks is not sent again.
-            self.context = usage.input_tokens + usage.output_tokens - usage.reasoning_tokens
+            self.context = usage.input_tokens + max(0, usage.output_tokens - usage.reasoning_tokens)
         else:
             self.context = parent.context + tokens_of(message.content, size)
         jump = parent.jump
@@ -271,10 +286,11 @@ class Created(Struct, frozen=True, omit_defaults=True):
     extra: dict[str, Any] | None = None
 
 
-class Submitted(Struct, frozen=True):
-    """A person's message was added to the transcript."""
+class Submitted(Struct, frozen=True, omit_defaults=True):
+    """A person's message was added to the transcript, and gave the session a `title` if it had none of its own."""
 
     message: int
+    title: str | None = None
 
 
 class Replied(Struct, frozen=True):
@@ -288,16 +304,15 @@ class HeadMoved(Struct, frozen=True):
 
 
 class Titled(Struct, frozen=True):
-    """The session was given a title: by a person (`given`), or made from its first message."""
+    """A person gave the session a title."""
 
     title: str
-    given: bool
 
 
 class ModelChosen(Struct, frozen=True):
-    """A person chose the model that replies."""
+    """A person chose the model that replies, or left it to the server again."""
 
-    model: str
+    model: str | None
 
 
 class PersonalityChosen(Struct, frozen=True):
@@ -319,11 +334,12 @@ class Queued(Struct, frozen=True):
     content: Any
 
 
-class QueueSent(Struct, frozen=True):
-    """The waiting message `id` was added to the transcript, as `message`."""
+class QueueSent(Struct, frozen=True, omit_defaults=True):
+    """The waiting message `id` was added to the transcript, as `message`; the `title` is as in `Submitted`."""
 
     id: int
     message: int
+    title: str | None = None
 
 
 class QueueDropped(Struct, frozen=True):
@@ -365,7 +381,8 @@ Body = (
 
 EVENT_TYPES: Final[dict[tuple[str, int], type[Body]]] = {
     ("created", 1): Created,
-    ("submitted", 1): Submitted,
+    ("submitted", 1): Submitted,  # had no title
+    ("submitted", 2): Submitted,
     ("replied", 1): Replied,
     ("head_moved", 1): HeadMoved,
     ("titled", 1): Titled,
@@ -379,11 +396,11 @@ EVENT_TYPES: Final[dict[tuple[str, int], type[Body]]] = {
     ("queue_resumed", 1): QueueResumed,
     ("opened", 1): Opened,
 }
-"""The bodies that a log can hold, by type and version. A body that changes gets a new version here, and the old one
-an upcast."""
+"""The bodies that a log can hold, by type and version. A body that changes gets a new version here, and the old one an
+upcast: none is needed where all that is new has a default."""
 
 EVENT_NAMES: Final = {body: name for name, body in EVENT_TYPES.items()}
-"""The type and version that a new event is written with."""
+"""The type and version that a new event is written with: the last one above."""
 
 
 class Cause(Struct, frozen=True):
@@ -493,27 +510,30 @@ def apply(state: State, event: Event, tree: Tree) -> State:
     match event.body:
         case Created() as created:
             return _created(created, event, start)
-        case Submitted(message=message):
-            changed = {"last_message": message}
+        case Submitted(message=message, title=title):
+            changed = {"last_message": message, **_titled(title)}
         case Replied(message=message):
-            reply = tree[message].message
-            changed = {"last_message": message, "spent": state.spent.plus(reply)}
+            node = tree[message]
+            reply = node.message
+            changed = {"last_message": message}
+            if node.spent is not node.parent.spent:
+                changed["spent"] = state.spent + Spent.of(reply)
             if reply.model is not None and not state.model_chosen:
                 changed["model"] = reply.model
         case HeadMoved() | Opened():
             changed = {}
-        case Titled(title=title, given=given):
-            changed = {"title": title, "title_given": given}
+        case Titled(title=title):
+            changed = {"title": title, "title_given": True}
         case ModelChosen(model=model):
-            changed = {"model": model, "model_chosen": True}
+            changed = {"model": model, "model_chosen": model is not None}
         case PersonalityChosen(personality=personality):
             changed = {"personality": personality}
         case SystemChosen(system=system):
             changed = {"system": system}
         case Queued(id=number, content=content):
             changed = {"queue": (*state.queue, Waiting(number, content)), "last_queued": number}
-        case QueueSent(id=number, message=message):
-            changed = {"last_message": message, **_without(state, number)}
+        case QueueSent(id=number, message=message, title=title):
+            changed = {"last_message": message, **_titled(title), **_without(state, number)}
         case QueueDropped(id=number):
             changed = _without(state, number)
         case QueuePaused():
@@ -534,7 +554,10 @@ def apply(state: State, event: Event, tree: Tree) -> State:
 
 
 def _created(created: Created, event: Event, start: int) -> State:
-    spent = Spent(created.input_tokens, created.output_tokens, cost=created.estimated_cost)
+    spent = NOTHING_SPENT
+    if created.input_tokens or created.output_tokens or created.estimated_cost is not None:
+        cost = created.estimated_cost
+        spent = Spent(created.input_tokens, created.output_tokens, cost=cost, unpriced=int(cost is None))
     queue = (Waiting(1, created.pending),) if created.pending and not created.pending.isspace() else ()
     return State(
         revision=event.revision,
@@ -555,6 +578,10 @@ def _created(created: Created, event: Event, start: int) -> State:
         queue_paused=bool(queue),
         last_queued=len(queue),
     )
+
+
+def _titled(title: str | None) -> dict[str, Any]:
+    return {} if title is None else {"title": title, "title_given": False}
 
 
 def _without(state: State, number: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The first half of this file is pure: what is sent, what a chunk of the stream sa
 a fault. The second half, the class `OpenAI`, does the talking.
 """
 
+import asyncio
 import math
 import os
 import socket
@@ -19,6 +20,7 @@ import openai
 from msgspec import Struct
 
 from backchat.backends.base import Delta, Piece, Prompt, Report
+from backchat.backends.thinking import Thinking
 from backchat.errors import BackendFailed, SettingError
 from backchat.transcript import Message, Usage, text_of
 
@@ -30,8 +32,16 @@ PLACEHOLDER_KEY: Final = "none"
 MODELS_SECONDS: Final = 10.0
 """How long an endpoint may take to list its models."""
 
+MOST_WAIT: Final = 10.0
+"""How many seconds a request may be asked to wait before it is made again without telling anybody."""
+
+USAGE_SECONDS: Final = 5.0
+"""How long the count of its tokens may take once a reply has ended."""
+
 MOST_QUOTED: Final = 200
 """How many characters of a provider's own words a sentence repeats."""
+
+_END: Final = object()
 
 _MOST_TOKENS: Final = 10**12
 """A count beyond this is no count."""
@@ -95,23 +105,32 @@ class Reading:
     def __init__(self) -> None:
         self.begun = False
         self.finished = False
+        self._ended = False
         self._model: str | None = None
+        self._thinking = Thinking()
 
     def pieces(self, data: object) -> Iterator[Piece]:
-        """What the next chunk, decoded JSON, says. Raises msgspec.ValidationError for one that is none."""
+        """What the next chunk, decoded JSON, says. Raises ValueError for one that is none."""
         chunk = msgspec.convert(data, _Chunk)
         self.begun = True
         if self._model is None and (model := one_line(chunk.model)):
             self._model = model
             yield Report(model=model)
         for choice in chunk.choices or []:
-            yield from _deltas(choice.delta or _Delta())
-            if choice.finish_reason and choice.finish_reason != "error":
-                self.finished = True
+            for delta in _deltas(choice.delta or _Delta()):
+                yield from [delta] if delta.reasoning else self._thinking.split(delta.text)
+            if choice.finish_reason:
+                self._ended, self.finished = True, choice.finish_reason != "error"
                 if note := _NOTES.get(choice.finish_reason):
                     yield Report(note=note)
         if usage := _usage(chunk.usage):
+            # Some endpoints give no reason for the end; those that count do so once it has come.
+            self.finished = self.finished or (not self._ended and not chunk.choices)
             yield Report(usage=usage)
+
+    def rest(self) -> Iterator[Delta]:
+        """What was held back, once no more comes."""
+        return self._thinking.rest()
 
 
 def _deltas(delta: _Delta) -> Iterator[Delta]:
@@ -150,6 +169,11 @@ def _usage(usage: object) -> Usage | None:
         cached_tokens=count(usage.get("prompt_tokens_details"), "cached_tokens"),
         reasoning_tokens=count(usage.get("completion_tokens_details"), "reasoning_tokens"),
     )
+    if told.reasoning_tokens > 0 and usage.get("total_tokens") == sum(
+        (told.input_tokens, told.output_tokens, told.reasoning_tokens)
+    ):
+        # A provider that counts reasoning beside the output, not as a part of it.
+        told = msgspec.structs.replace(told, output_tokens=told.output_tokens + told.reasoning_tokens)
     return told if told != Usage() else None
 
 
@@ -197,14 +221,14 @@ class Asked(Struct, frozen=True):
         return f"{first}, then /retry." if first else "/retry asks again."
 
 
-_Fault = openai.OpenAIError | httpx2.RequestError | msgspec.ValidationError | ValueError | RecursionError
+_Fault = openai.OpenAIError | httpx2.RequestError | ValueError | RecursionError
 
 _REFUSED: Final = (openai.OpenAIError, httpx2.RequestError)
 """What asking raises. The second is what the library leaves as it is when a connection breaks in the body of an
 error."""
 
-_BROKEN: Final = (*_REFUSED, msgspec.ValidationError, ValueError, RecursionError)
-"""What reading raises: the library passes on what its decoders of text and JSON raise."""
+_BROKEN: Final = (*_REFUSED, ValueError, RecursionError)
+"""What reading raises: the library passes on what its decoders of text and JSON raise; `Reading` adds ValueError."""
 
 _SUFFIX: Final = "Check --base-url: it usually ends in /v1."
 
@@ -233,6 +257,8 @@ def unfinished(reading: Reading, asked: Asked, content_type: str) -> str:
     """Why a stream that ended properly is no whole reply."""
     if reading.begun:
         return f"The model server broke off before the reply was finished. {asked.again()}"
+    if "json" in content_type:
+        return f"{asked.url} answered all at once. Backchat needs an endpoint that streams its replies."
     what = "with a web page" if "html" in content_type else "without a reply"
     return f"{asked.url} answered {what}. {_SUFFIX}"
 
@@ -358,10 +384,13 @@ class OpenAI:
             )
         if not key.isascii() or not key.isprintable():
             raise SettingError("The API key may hold visible ASCII characters only.")
+        # The first look-up loads the list of prices, which takes a moment.
+        self.price("", Usage())
         self._client = openai.AsyncOpenAI(
             base_url=url,
             api_key=key or PLACEHOLDER_KEY,
             max_retries=retries,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_no_long_waits]}),
             # Once connected, it may take as long as whoever started the run is willing to wait.
             timeout=openai.Timeout(None, connect=connect_seconds),
         )
@@ -380,13 +409,23 @@ class OpenAI:
         try:
             # Leaving closes the connection, which is how the model server learns that nobody listens any more.
             async with stream:
-                async for chunk in stream:
+                chunks = aiter(stream)
+                while True:
+                    async with asyncio.timeout(USAGE_SECONDS if reading.finished else None):
+                        chunk = await anext(chunks, _END)
+                    if chunk is _END:
+                        break
                     for piece in reading.pieces(chunk):
                         yield piece
+        except TimeoutError:
+            # The reply has ended; only the count of its tokens does not come.
+            pass
         except _BROKEN as fault:
             # What goes wrong after the end of a reply costs the count of its tokens and no more.
             if not reading.finished:
                 raise BackendFailed(explain(fault, asked, begun=reading.begun)) from fault
+        for piece in reading.rest():
+            yield piece
         if not reading.finished:
             raise BackendFailed(unfinished(reading, asked, stream.response.headers.get("content-type", "")))
 
@@ -416,7 +455,7 @@ class OpenAI:
             models = msgspec.convert(listed, _Models).data or []
         except _BROKEN as fault:
             raise BackendFailed(explain(fault, Asked(self._url, self._keyed, None, timeout.connect or 0))) from fault
-        return sorted({model.id for model in models})
+        return sorted({model.id for model in models if one_line(model.id) == model.id})
 
     def price(self, model: str, usage: Usage) -> float | None:
         """See `Backend.price`. Known for the models of known providers only, so never for a server of one's own."""
@@ -439,6 +478,17 @@ class OpenAI:
         await self._client.close()
 
 
+async def _no_long_waits(response: httpx2.Response) -> None:
+    """Sees to it that the library does not repeat a request that must wait long first: the person who waits is told
+    instead. The header is how the library lets itself be told."""
+    try:
+        seconds = float(response.headers.get("retry-after", ""))
+    except ValueError:
+        return
+    if seconds > MOST_WAIT:
+        response.headers["x-should-retry"] = "false"
+
+
 class _Model(Struct):
     id: str
 
@@ -459,4 +509,5 @@ def _shown(url: str) -> str:
             return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
     except (ValueError, httpx2.InvalidURL):
         pass
-    raise SettingError(f"The base URL looks like http://127.0.0.1:11434/v1, not {one_line(url)!r}.")
+    # Not repeated: a password may be in it.
+    raise SettingError("The base URL is no address of an API: it looks like http://127.0.0.1:11434/v1.")

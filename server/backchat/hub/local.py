@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from backchat.frames import Piece
+from backchat.frames import AnyDelta
 
 
 class Subscriber(Protocol):
@@ -11,7 +11,7 @@ class Subscriber(Protocol):
     def push(self, frame: str) -> None:
         """Takes an encoded frame."""
 
-    def push_delta(self, delta: Piece, frame: str) -> None:
+    def push_delta(self, delta: AnyDelta, frame: str) -> None:
         """Takes a delta, and the frame that it makes if it is sent alone."""
 
     def close(self, code: int, reason: str) -> None:
@@ -41,7 +41,7 @@ class LocalHub:
         for subscriber in self.subscribers(session_id).values():
             subscriber.push(frame)
 
-    def publish_delta(self, session_id: str, delta: Piece, frame: str) -> None:
+    def publish_delta(self, session_id: str, delta: AnyDelta, frame: str) -> None:
         """Gives a delta to all that are attached; where deltas wait, they may merge."""
         for subscriber in self.subscribers(session_id).values():
             subscriber.push_delta(delta, frame)

@@ -19,6 +19,16 @@ class SessionInfo(Struct, frozen=True, kw_only=True):
     created_at: float
 
 
+class Checkpoint(Struct, frozen=True):
+    """What a run had written when it was last looked at, and which model wrote it; there only if the run never
+    ended."""
+
+    run_id: str
+    text: str
+    reasoning: str = ""
+    model: str | None = None
+
+
 class OpRecord(Struct, frozen=True, kw_only=True):
     """What answers a retransmission: the op_id, a hash of the text or content it came with, the reply (JSON)."""
 
@@ -40,8 +50,8 @@ class Commit(Struct, frozen=True, kw_only=True):
     """What is committed together, or not at all: one outcome of one session.
 
     `create` and `listed` come with a session's first event, `listed` also when any of it changes; `record` belongs to
-    the last event; `ended_run` drops that run's checkpoint; `deleted_at` deletes the session; `opens` is the first
-    commit of another session, which this one asks for.
+    the last event; `ended_run` drops that run's checkpoint, `started_run` is the first of the next; `deleted_at`
+    deletes the session; `opens` is the first commit of another session, which this one asks for.
     """
 
     session_id: str
@@ -51,18 +61,9 @@ class Commit(Struct, frozen=True, kw_only=True):
     listed: Listed | None = None
     record: OpRecord | None = None
     ended_run: str | None = None
+    started_run: Checkpoint | None = None
     deleted_at: float | None = None
     opens: "Commit | None" = None
-
-
-class Checkpoint(Struct, frozen=True):
-    """What a run had written when it was last looked at, and which model wrote it; there only if the run never
-    ended."""
-
-    run_id: str
-    text: str
-    reasoning: str = ""
-    model: str | None = None
 
 
 class Loaded(Struct, frozen=True, kw_only=True):

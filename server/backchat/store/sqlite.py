@@ -226,15 +226,18 @@ class Database:
         for session_id, checkpoint in checkpoints:
             self._db.execute("SAVEPOINT one")
             try:
-                self._db.execute(
-                    "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?)",
-                    (session_id, checkpoint.run_id, checkpoint.text, checkpoint.reasoning, checkpoint.model),
-                )
+                self._checkpoint(session_id, checkpoint)
             except sqlite3.Error:
                 if not self._db.in_transaction:
                     raise
                 self._db.execute("ROLLBACK TO one")
             self._db.execute("RELEASE one")
+
+    def _checkpoint(self, session_id: str, checkpoint: Checkpoint) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?)",
+            (session_id, checkpoint.run_id, checkpoint.text, checkpoint.reasoning, checkpoint.model),
+        )
 
     def _insert(self, commit: Commit) -> None:
         execute = self._db.execute
@@ -283,6 +286,8 @@ class Database:
             )
         if commit.ended_run is not None:
             execute("DELETE FROM checkpoint WHERE session_id = ? AND run_id = ?", (session_id, commit.ended_run))
+        if commit.started_run is not None:
+            self._checkpoint(session_id, commit.started_run)
         if commit.deleted_at is not None:
             execute("UPDATE session SET deleted_at = ? WHERE id = ?", (commit.deleted_at, session_id))
         if commit.opens is not None:
