@@ -49,8 +49,8 @@ def model(view: View, name: str | None = None) -> Outcome:
         elif offer.model is None:
             lines.append("What replies here has no models to choose from.")
         return Outcome(data={"model": view.model, "models": list(offer.models)}, notice="\n".join(lines))
-    if len(name) > MOST_MODEL:
-        raise InvalidParams(f"The name of a model takes at most {MOST_MODEL} characters.")
+    if len(name) > MOST_MODEL or not name.isprintable():
+        raise InvalidParams(f"The name of a model is one line of at most {MOST_MODEL} characters.")
     chosen = None if name.lower() == NONE else name
     notice = f"Model: {chosen or offer.model}, from the next reply on."
     if chosen is not None and offer.models and not offers(offer, chosen):
@@ -70,7 +70,7 @@ def personality(view: View, name: str | None = None) -> Outcome:
         lines = [f"Personality: {shown_personality(view)}"]
         lines.append(f"There are: {', '.join(names)}" if names else "The server has no prompts to choose from.")
         return Outcome(data={"personality": view.state.personality, "personalities": names}, notice="\n".join(lines))
-    chosen = next((one for one in names if one.lower() == name.lower()), None)
+    chosen = name if name in names else next((one for one in names if one.lower() == name.lower()), None)
     if chosen is None and name.lower() != NONE:
         raise NoSuchPersonality(name, names)
     return Outcome(

@@ -36,7 +36,8 @@ Source = Literal["commands", "models", "personalities", "queued", "title"]
 class Argument(Struct, frozen=True):
     """One argument: `count` is a whole number from 1, `word` has no white space, `text` is all the rest of the line.
 
-    `values` are the words that it takes and no others; `source` and `also` are where completion finds values.
+    `values` are the words that it takes and no others; `source` and `also` are where completion finds values; `after`
+    is the one value of the argument before it that it may follow.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Argument(Struct, frozen=True):
     values: tuple[str, ...] = ()
     source: Source | None = None
     also: tuple[str, ...] = ()
+    after: str | None = None
 
     @property
     def usage(self) -> str:
@@ -133,12 +135,10 @@ def _queue(view: View, action: str | None = None, number: int | None = None) -> 
     match action:
         case "drop":
             return ops.queue_drop(view, number)
-        case "go" if number is None:
+        case "go":
             return ops.queue_go(view)
-        case None:
-            return ops.queue(view)
         case _:
-            raise BadArgument(f"{action} takes no number.", TABLE["queue"].usage)
+            return ops.queue(view)
 
 
 _COMMANDS: Final = (
@@ -172,7 +172,7 @@ _COMMANDS: Final = (
         _queue,
         (
             Argument("action", "word", "drop takes one out, go sends them on", values=("drop", "go")),
-            Argument("number", "count", "which one to drop, the last if left out", source="queued"),
+            Argument("number", "count", "which one to drop, the last if left out", source="queued", after="drop"),
         ),
     ),
     Command(
@@ -183,7 +183,7 @@ _COMMANDS: Final = (
         (
             Argument(
                 "name",
-                "word",
+                "text",
                 "one of the models that the server offers, or none for its own",
                 source="models",
                 also=(choices.NONE,),
@@ -297,7 +297,10 @@ def _looks_like_command(line: str) -> bool:
 
 def _values(command: Command, rest: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
+    word = ""
     for argument in command.arguments:
+        if argument.after is not None and argument.after != word.lower():
+            break
         if not rest:
             if argument.required:
                 raise BadArgument(f"/{command.name} needs {argument.name}.", command.usage)
@@ -350,6 +353,8 @@ class Typing(Struct, frozen=True):
 def typing(line: str) -> Typing | None:
     """What is being typed at the end of a line; None where it is nothing that has values to choose from."""
     begin = len(line) - len(line.lstrip(WHITE_SPACE))
+    if not _looks_like_command(line[begin:]) and line[begin:] != "/":
+        return None
     match = re.match(r"/([a-z][a-z0-9_-]*)?\Z", line[begin:], re.IGNORECASE | re.ASCII)
     if match is not None:
         return Typing(begin, line[begin:].lower(), None)
@@ -357,12 +362,16 @@ def typing(line: str) -> Typing | None:
     command = TABLE.get(match[1].lower()) if match else None
     if match is None or command is None:
         return None
-    rest = _WORD.finditer(line, match.end())
+    words = _WORD.finditer(line, match.end())
+    before = ""
     for argument in command.arguments:
-        word = next(rest, None)
+        if argument.after is not None and argument.after != before:
+            return None
+        word = next(words, None)
         start = len(line) if word is None else word.start()
         if word is None or word.end() == len(line) or argument.type == "text":
             return Typing(start, line[start:].lower(), argument)
+        before = word[0].lower()
     return None
 
 

@@ -153,11 +153,10 @@ def _automatic_title(view: View, content: Any) -> str | None:
     """A title from the first message, unless the session has one that a person gave, or one from a message that is
     still the first."""
     state = view.state
-    if state.title_given or (state.title is not None and view.head.turn is not None):
+    if state.title_given or (state.title and view.head.turn is not None):
         return None
-    # No more of a long message than can matter.
-    words = text_of(content)[: 4 * AUTOMATIC_TITLE].split()
-    title = " ".join(words)
+    # No more words of a long message than can matter.
+    title = " ".join(text_of(content).split(None, AUTOMATIC_TITLE + 1)[: AUTOMATIC_TITLE + 1])
     if len(title) <= AUTOMATIC_TITLE:
         return title or None
     whole = title[: AUTOMATIC_TITLE + 1].rpartition(" ")[0]

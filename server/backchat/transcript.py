@@ -566,7 +566,7 @@ def _created(created: Created, event: Event, start: int) -> State:
         last_message=created.messages,
         horizon=start,
         title=created.title,
-        title_given=created.title is not None,
+        title_given=bool(created.title and not created.title.isspace()),
         model=created.model,
         workspace=created.workspace,
         personality=created.personality,
