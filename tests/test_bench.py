@@ -21,6 +21,9 @@ TINY = Plan(
     long=40,
     length_undos=3,
     rows=3,
+    replies=2,
+    fan_seconds=0.02,
+    fans=(1, 3),
 )
 
 
@@ -39,7 +42,7 @@ def test_the_bench_measures_every_row_and_leaves_nothing(
     readme.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nAfter\n")
     work.mkdir()
     assert main(["--write", "--readme", str(readme), "--dir", str(work)], TINY) == 0
-    assert len(started) == 3
+    assert len(started) == 6
     assert all(process.poll() is not None for process in started)
     assert not list(work.iterdir())
     out, err = capfd.readouterr()
@@ -56,6 +59,10 @@ def test_the_bench_measures_every_row_and_leaves_nothing(
         "undo-length",
         "sqlite-row",
         "driver",
+        "first-delta",
+        "delta-1",
+        "delta-3",
+        "delta-driver",
     }
 
 

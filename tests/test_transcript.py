@@ -154,7 +154,9 @@ def test_any_stale_view_plus_what_it_was_sent_equals_a_fresh_one(
     view = OldView(history, attached_at)
     for event in history.events[attached_at:]:
         before, after = history.states[event.revision - 1 : event.revision + 1]
-        for notification in notifications(event, before, after, history.tree):
+        told = notifications(event, before, after, history.tree)
+        assert told, "a client knows a revision by what it is told"
+        for notification in told:
             view.take(notification)
     fresh = path(history.tree[history.state.head])
     assert view.messages == fresh[view.start :]

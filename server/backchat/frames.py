@@ -428,6 +428,7 @@ def notifications(event: Event, before: State, after: State, tree: Tree) -> list
         changed["queue"] = queue_fields(after)
     if after.spent is not before.spent:
         changed |= spent_fields(after.spent)
-    if changed:
+    if changed or not sent:
+        # Even where nothing shows: a client's revision is that of the last notification it got.
         sent.append(SessionUpdated(revision=event.revision, session=changed, cause=event.cause))
     return sent

@@ -6,10 +6,15 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from tests.bench.rounds import FULL, QUICK, Plan, measure
-from tests.bench.servers import ROOT
+from tests.bench.servers import ROOT, TooFewFiles, allow_files
 from tests.bench.table import NoMarkers, around, markdown, write
+
+SPARE_FILES: Final = 200
+"""How many files a process has open at the most, besides the sockets of the clients: those of three servers at once,
+in the driver."""
 
 
 def main(arguments: list[str] | None = None, plan: Plan | None = None) -> int:
@@ -27,9 +32,15 @@ def main(arguments: list[str] | None = None, plan: Plan | None = None) -> int:
         except (NoMarkers, OSError) as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
+    plan = plan or (QUICK if options.quick else FULL)
+    try:
+        allow_files(3 * max(plan.fans) + SPARE_FILES)
+    except TooFewFiles as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     began = time.monotonic()
     measured = measure(
-        plan or (QUICK if options.quick else FULL),
+        plan,
         options.dir,
         lambda text: print(f"{time.monotonic() - began:5.1f} s  {text}", file=sys.stderr, flush=True),
     )

@@ -1,8 +1,11 @@
 """The least that a server can do: asyncio on a socket, no HTTP and no WebSocket library. What the load driver reaches
-against this is the driver's own limit. Prints its port."""
+against this is the driver's own limit. Prints its port.
+
+On `/fan/NAME` whatever comes from one goes to all that are there, on any other path it is answered."""
 
 import asyncio
 import signal
+from collections import defaultdict
 from typing import Any
 
 from tests.bench.driver import REPLY, loop_factory
@@ -10,11 +13,16 @@ from tests.bench.driver import REPLY, loop_factory
 _ANSWER = bytes((0x81, len(REPLY) + 3)) + REPLY + b"{}}"
 
 
+_attached: defaultdict[bytes, set[Any]] = defaultdict(set)
+
+
 class _Bare(asyncio.Protocol):
-    """Says yes to a handshake, then answers each frame (all of one size, under 126 bytes) with the same few bytes."""
+    """Says yes to a handshake, then answers each frame (all of one size, under 126 bytes) with the same few bytes, or
+    writes it to all with the same path: still masked, for nobody looks."""
 
     def __init__(self) -> None:
         self._open = False
+        self._fan: set[Any] | None = None
         self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -23,11 +31,25 @@ class _Bare(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._open:
             self._open = True
+            path = data.split(b" ", 2)[1]
+            if path.startswith(b"/fan/"):
+                self._fan = _attached[path]
+                self._fan.add(self._transport)
             self._transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
         elif data[0] == 0x88:
             self._transport.close()
+        elif self._fan is not None:
+            # The mask is four bytes long.
+            head = 2 if data[1] & 0x7F < 126 else 4
+            frame = bytes((data[0], data[1] & 0x7F)) + data[2:head] + data[head + 4 :]
+            for transport in self._fan:
+                transport.write(frame)
         else:
             self._transport.write(_ANSWER * (len(data) // (6 + (data[1] & 0x7F))))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._fan is not None:
+            self._fan.discard(self._transport)
 
 
 async def _serve() -> None:

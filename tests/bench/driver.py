@@ -9,10 +9,10 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
@@ -21,8 +21,9 @@ PATIENCE: Final = 30.0
 
 REPLY: Final = b'{"jsonrpc":"2.0","id":1,"result":'
 NOTIFICATION: Final = b'{"jsonrpc":"2.0","method":'
+TEXT: Final = 0x81
 _MASK: Final = b"\x12\x34\x56\x78"
-_TEXT, _CLOSE, _PING, _PONG = 0x81, 0x88, 0x89, 0x8A
+_CLOSE, _PING, _PONG = 0x88, 0x89, 0x8A
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -36,11 +37,12 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def client_frame(payload: bytes, opcode: int = _TEXT) -> bytes:
-    """A masked frame with a payload of fewer than 126 bytes, as clients must send it."""
-    assert len(payload) < 126
+def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
+    """A masked frame with a payload of fewer than 65,536 bytes, as clients must send it."""
+    size = len(payload)
+    length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
     masked = bytes(byte ^ _MASK[index % 4] for index, byte in enumerate(payload))
-    return bytes((opcode, 0x80 | len(payload))) + _MASK + masked
+    return bytes((opcode,)) + length + _MASK + masked
 
 
 def submit(text: str) -> bytes:
@@ -132,7 +134,7 @@ class Link(asyncio.Protocol):
         return over
 
     def _frame(self, data: bytes, opcode: int, at: int, length: int) -> None:
-        if opcode == _TEXT:
+        if opcode == TEXT:
             if self._target.echoes or data.startswith(REPLY, at):
                 self.replied(self)
             elif not data.startswith(NOTIFICATION, at):
@@ -153,7 +155,10 @@ class Link(asyncio.Protocol):
             self.failed(error)
 
 
-def _same(link: Link) -> Link:
+AnyLink = TypeVar("AnyLink", bound=Link)
+
+
+def _same(link: AnyLink) -> AnyLink:
     return link
 
 
@@ -169,20 +174,30 @@ def _ignore(error: Exception) -> None:
     del error
 
 
-async def connect(target: Target, paths: list[str]) -> list[Link]:
+def failing(future: asyncio.Future[Any]) -> Callable[[Exception], None]:
+    """What makes an error that of whoever waits for the future."""
+
+    def fail(error: Exception) -> None:
+        if not future.done():
+            future.set_exception(error)
+
+    return fail
+
+
+async def connect(target: Target, paths: list[str], kind: Callable[[Target, str], AnyLink]) -> list[AnyLink]:
     """Opens a link to each path, one after the other, and returns once all have been greeted. Raises
     ConnectionError."""
     links = []
     async with asyncio.timeout(PATIENCE):
         for path in paths:
-            link = Link(target, path)
+            link = kind(target, path)
             links.append(link)
             await asyncio.get_running_loop().create_connection(partial(_same, link), "127.0.0.1", target.port)
             await link.ready
     return links
 
 
-async def disconnect(links: list[Link]) -> None:
+async def disconnect(links: Sequence[Link]) -> None:
     """Closes links, and returns once their sockets are closed."""
     for link in links:
         link.close()
@@ -221,8 +236,12 @@ async def load(links: list[Link], frame: bytes, seconds: float, most: int) -> Sa
             ended = now()
 
     def replied(link: Link) -> None:
-        nonlocal under_way
-        if ended is None:
+        nonlocal under_way, ended
+        if not latencies and ended is not None:
+            # Not one within the time: then it lasts until the first.
+            ended = now()
+            latencies.append(ended - link.sent_at)
+        elif ended is None:
             latencies.append(now() - link.sent_at)
             if link.requests < most:
                 link.send(frame)
@@ -232,15 +251,11 @@ async def load(links: list[Link], frame: bytes, seconds: float, most: int) -> Sa
         if under_way == 0 and not drained.done():
             drained.set_result(None)
 
-    def failed(error: Exception) -> None:
-        if not drained.done():
-            drained.set_exception(error)
-
-    with _no_collector():
+    with no_collector():
         timer = asyncio.get_running_loop().call_later(seconds, stop)
         began = now()
         for link in links:
-            link.requests, link.replied, link.failed = 0, replied, failed
+            link.requests, link.replied, link.failed = 0, replied, failing(drained)
             link.send(frame)
         try:
             async with asyncio.timeout(seconds + PATIENCE):
@@ -272,13 +287,9 @@ async def take_turns(links: list[Link], prepare: bytes, frame: bytes, times: int
         elif not done.done():
             done.set_result(None)
 
-    def failed(error: Exception) -> None:
-        if not done.done():
-            done.set_exception(error)
-
-    with _no_collector():
+    with no_collector():
         for link in links:
-            link.replied, link.failed = replied, failed
+            link.replied, link.failed = replied, failing(done)
         send()
         async with asyncio.timeout(PATIENCE):
             await done
@@ -286,7 +297,7 @@ async def take_turns(links: list[Link], prepare: bytes, frame: bytes, times: int
 
 
 @contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
     """Keeps the garbage collector of this process from running in the middle of a measurement."""
     gc.collect()
     gc.disable()

@@ -4,16 +4,33 @@ back."""
 import asyncio
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from socket import socket
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
+from backchat.server import listen
 from tests.bench import servers
 from tests.bench.disk import Rows, seed
-from tests.bench.driver import Sample, Target, connect, disconnect, load, loop_factory, percentile, submit, take_turns
+from tests.bench.driver import (
+    Link,
+    Sample,
+    Target,
+    client_frame,
+    connect,
+    disconnect,
+    load,
+    loop_factory,
+    percentile,
+    submit,
+    take_turns,
+)
+from tests.bench.replies import Model, Watcher, fan_out, fan_out_bare, first_deltas
 
 SETTLE_SECONDS: Final = 0.05
 """A pause between measurements, in which a server gets rid of the connections of the last one."""
@@ -40,13 +57,35 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Undos on either of them, for each round."""
     rows: int
     """Rows that SQLite commits alone, for each round."""
+    replies: int
+    """Replies whose first delta is timed, for each round."""
+    fan_seconds: float
+    """How long a measurement with a run's deltas takes."""
+    fans: tuple[int, ...] = (1, 100, 1000)
+    """To how many clients a run's deltas go; the most are the last."""
 
 
 FULL: Final = Plan(
-    rounds=7, seconds=1.5, alone_turns=5000, crowd_turns=600, shared_turns=3000, length_undos=300, rows=300
+    rounds=7,
+    seconds=1.5,
+    alone_turns=5000,
+    crowd_turns=600,
+    shared_turns=3000,
+    length_undos=300,
+    rows=300,
+    replies=150,
+    fan_seconds=1.0,
 )
 QUICK: Final = Plan(
-    rounds=3, seconds=0.4, alone_turns=1500, crowd_turns=160, shared_turns=1000, length_undos=100, rows=100
+    rounds=3,
+    seconds=0.4,
+    alone_turns=1500,
+    crowd_turns=160,
+    shared_turns=1000,
+    length_undos=100,
+    rows=100,
+    replies=40,
+    fan_seconds=0.2,
 )
 
 
@@ -86,14 +125,36 @@ def loads(plan: Plan) -> list[Load]:
 class Measured(Struct, frozen=True):
     """All that was found, a list item for each round. `loads` is by name of the row; `lengths` are median latencies
     (in seconds) of `/undo` on the long session and on the short one; `row` is the median time in seconds of a row
-    that SQLite
-    commits alone; `limit` the driver's own, beside the echo."""
+    that SQLite commits alone; `limit` the driver's own, beside the echo. `first` are median seconds to the first delta,
+    ours and from the model server itself; `fans` is by number of clients; `fan_limit` the driver's own with the
+    most."""
 
     plan: Plan
     loads: dict[str, list[Paired]]
     lengths: list[tuple[float, float]]
     row: list[float]
     limit: list[Paired]
+    first: list[tuple[float, float]]
+    fans: dict[int, list[Paired]]
+    fan_limit: list[Paired]
+
+    @classmethod
+    def nothing(cls, plan: Plan) -> "Measured":
+        """No round yet."""
+        return cls(plan, defaultdict(list), [], [], [], [], defaultdict(list), [])
+
+
+class Servers(Struct, frozen=True):
+    """All that is under load. `first` and `fan` are Backchat with a model: the one that `model_port` serves, and the
+    one that the driver is, on `listening`."""
+
+    ours: Target
+    echo: Target
+    bare: Target
+    first: Target
+    model_port: int
+    fan: Target
+    listening: socket
 
 
 def measure(plan: Plan, directory: Path | None, say: Callable[[str], None]) -> Measured:
@@ -103,13 +164,24 @@ def measure(plan: Plan, directory: Path | None, say: Callable[[str], None]) -> M
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backchat-bench-", dir=directory)))
         say("seeding")
         seed(work / "data", _sessions(plan))
+        seed(work / "first", {"first": 1})
+        seed(work / "fan", {f"fan-{clients}": 1 for clients in plan.fans})
         rows = Rows(work / "alone")
         stack.callback(rows.close)
-        ours = stack.enter_context(servers.ours(work / "data"))
-        echo = stack.enter_context(servers.echo())
-        bare = stack.enter_context(servers.bare())
+        model_port = stack.enter_context(servers.model())
+        listening = stack.enter_context(listen("127.0.0.1", 0))
+        under_load = Servers(
+            ours=stack.enter_context(servers.ours(work / "data")),
+            echo=stack.enter_context(servers.echo()),
+            bare=stack.enter_context(servers.bare()),
+            first=stack.enter_context(servers.ours(work / "first", model_port)),
+            model_port=model_port,
+            # Last: it asks for the list of models when it starts, and nobody answers before the driver's loop runs.
+            fan=stack.enter_context(servers.ours(work / "fan", listening.getsockname()[1])),
+            listening=listening,
+        )
         runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory()))
-        return runner.run(_Bench(plan, ours, echo, bare, rows, say).run())
+        return runner.run(_Bench(plan, under_load, rows, say).run())
 
 
 def _sessions(plan: Plan) -> dict[str, int]:
@@ -121,51 +193,86 @@ def _sessions(plan: Plan) -> dict[str, int]:
     return found
 
 
+async def _pair(number: int, ours: Callable[[], Awaitable[Sample]], beside: Callable[[], Awaitable[Sample]]) -> Paired:
+    """Both measurements. Who comes first changes from round to round, so that being first helps neither."""
+    if number % 2:
+        second = await beside()
+        return Paired(await ours(), second)
+    first = await ours()
+    return Paired(first, await beside())
+
+
 class _Bench:
     """The rounds."""
 
-    def __init__(
-        self, plan: Plan, ours: Target, echo: Target, bare: Target, rows: Rows, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, plan: Plan, under_load: Servers, rows: Rows, say: Callable[[str], None]) -> None:
         self._plan = plan
-        self._ours = ours
-        self._echo = echo
-        self._bare = bare
+        self._servers = under_load
         self._rows = rows
         self._say = say
+        self._model = Model()
 
     async def run(self) -> Measured:
         """Every round. The first is not counted: it warms up caches, the allocator and the processor."""
         plan = self._plan
-        found = Measured(plan, defaultdict(list), [], [], [])
-        warm = Measured(plan, defaultdict(list), [], [], [])
-        for number in range(plan.rounds + 1):
-            self._say(f"round {number} of {plan.rounds}" if number else "warming up")
-            await self._round(number, found if number else warm, plan.seconds if number else plan.seconds / 4)
+        found, warm = Measured.nothing(plan), Measured.nothing(plan)
+        async with self._model.serving(self._servers.listening):
+            for number in range(plan.rounds + 1):
+                self._say(f"round {number} of {plan.rounds}" if number else "warming up")
+                await self._round(number, found if number else warm, plan.seconds if number else plan.seconds / 4)
+            for clients in plan.fans:
+                self._say(f"deltas to {clients:,}")
+                await self._fan(clients, found, warm)
         return found
 
     async def _round(self, number: int, found: Measured, seconds: float) -> None:
-        for row in loads(self._plan):
-            found.loads[row.name].append(await self._pair(row, number, seconds))
+        plan, echo, bare = self._plan, self._servers.echo, self._servers.bare
+        for row in loads(plan):
+            sample = partial(self._sample, row=row, number=number, seconds=seconds)
+            found.loads[row.name].append(
+                await _pair(number, partial(sample, self._servers.ours), partial(sample, echo))
+            )
         found.lengths.append(await self._lengths())
-        found.row.append(percentile(self._rows.commit(self._plan.rows), 0.5))
-        many = Load("limit", "/status", self._plan.crowd, 1)
-        beside = await self._sample(self._echo, many, number, seconds)
-        found.limit.append(Paired(await self._sample(self._bare, many, number, seconds), beside))
+        found.row.append(percentile(self._rows.commit(plan.rows), 0.5))
+        many = Load("limit", "/status", plan.crowd, 1)
+        beside = await self._sample(echo, many, number, seconds)
+        found.limit.append(Paired(await self._sample(bare, many, number, seconds), beside))
+        found.first.append(await first_deltas(self._servers.first, "first", self._servers.model_port, plan.replies))
 
-    async def _pair(self, row: Load, number: int, seconds: float) -> Paired:
-        # Who comes first changes from round to round, so that being first helps neither.
-        if number % 2:
-            beside = await self._sample(self._echo, row, number, seconds)
-            return Paired(await self._sample(self._ours, row, number, seconds), beside)
-        ours = await self._sample(self._ours, row, number, seconds)
-        return Paired(ours, await self._sample(self._echo, row, number, seconds))
+    async def _fan(self, clients: int, found: Measured, warm: Measured) -> None:
+        """Every round of one number of clients. Attaching so many takes longer than measuring, so they stay."""
+        plan, path, most = self._plan, f"fan-{clients}", clients == self._plan.fans[-1]
+        ours = await connect(self._servers.fan, [f"/ws/{path}"] * clients, Watcher)
+        echo = await connect(self._servers.echo, [f"/fan/{path}"] * clients, Watcher)
+        # Any frame counts there, as on the echo.
+        bare_socket = msgspec.structs.replace(self._servers.bare, echoes=True)
+        bare = await connect(bare_socket, [f"/fan/{path}"] * clients, Watcher) if most else []
+        await asyncio.sleep(SETTLE_SECONDS)
+        delta = b""
+
+        async def fan(seconds: float) -> Sample:
+            nonlocal delta
+            sample, delta = await fan_out(ours, self._model, seconds)
+            return sample
+
+        async def beside(links: list[Watcher], seconds: float) -> Sample:
+            # What Backchat made last: the first round, which is not counted, measures ours first.
+            return await fan_out_bare(links, client_frame(delta), seconds)
+
+        for number in range(plan.rounds + 1):
+            into, seconds = (found, plan.fan_seconds) if number else (warm, plan.fan_seconds / 4)
+            pair = await _pair(number, partial(fan, seconds), partial(beside, echo, seconds))
+            into.fans[clients].append(pair)
+            if most:
+                into.fan_limit.append(Paired(await beside(bare, seconds), pair.beside))
+        await disconnect([*ours, *echo, *bare])
+        await asyncio.sleep(SETTLE_SECONDS)
 
     async def _sample(self, target: Target, row: Load, number: int, seconds: float) -> Sample:
-        links = await connect(target, [f"/ws/{session}" for session in row.sessions(number)])
+        links = await connect(target, [f"/ws/{session}" for session in row.sessions(number)], Link)
         # On a shared session all connections together have its turns.
         turns = row.turns // row.links if row.shared else row.turns
-        endless = target is not self._ours or row.text == "/status"
+        endless = target is not self._servers.ours or row.text == "/status"
         await asyncio.sleep(SETTLE_SECONDS)
         sample = await load(links, submit(row.text), seconds, 2**62 if endless else turns)
         await disconnect(links)
@@ -173,7 +280,7 @@ class _Bench:
         return sample
 
     async def _lengths(self) -> tuple[float, float]:
-        links = await connect(self._ours, ["/ws/long", "/ws/short"])
+        links = await connect(self._servers.ours, ["/ws/long", "/ws/short"], Link)
         # A message put back for each one taken away: either session keeps its length.
         long, short = await take_turns(links, submit("one more"), submit("/undo"), self._plan.length_undos)
         await disconnect(links)

@@ -19,7 +19,8 @@ END: Final = "<!-- /bench -->"
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """A line of the table. `ours` and `beside` have a value for each round, and the ratio is of each round's two."""
+    """A line of the table. `ours` and `beside` have a value for each round, and the ratio is of each round's two.
+    `spread`: the least and the most of ours are shown too."""
 
     row: str
     what: str
@@ -28,13 +29,15 @@ class Line(Struct, frozen=True, kw_only=True):
     show: Callable[[float], str]
     beside_is: str = ""
     target: str = ""
+    spread: bool = False
 
     def cells(self) -> list[str]:
         """The cells, from left to right."""
+        spread = f" ({self.show(min(self.ours))} to {self.show(max(self.ours))})" if self.spread else ""
         return [
             self.row,
             self.what,
-            self.show(median(self.ours)),
+            self.show(median(self.ours)) + spread,
             "" if self.beside is None else self.show(median(self.beside)) + self.beside_is,
             "" if self.beside is None else _ratio([a / b for a, b in zip(self.ours, self.beside, strict=True)]),
             self.target,
@@ -75,7 +78,43 @@ def lines(measured: Measured) -> list[Line]:
             show=_rate,
         )
     )
-    return found
+    return [*found, *_first_delta(measured), *_fans(measured)]
+
+
+def _first_delta(measured: Measured) -> list[Line]:
+    ours, alone = [pair[0] for pair in measured.first], [pair[1] for pair in measured.first]
+    return [
+        Line(
+            row="first-delta",
+            what="message to first `run.delta`, 1 connection, beside asking the same model server directly: p50",
+            ours=ours,
+            beside=alone,
+            show=_time,
+            beside_is=" (direct)",
+        ),
+        Line(
+            row="first-delta",
+            what="added by the server, the message's durable commit included: p50",
+            ours=[one - other for one, other in zip(ours, alone, strict=True)],
+            show=_milliseconds,
+            spread=True,
+        ),
+    ]
+
+
+def _fans(measured: Measured) -> list[Line]:
+    most = measured.plan.fans[-1]
+    found: list[Line] = []
+    for clients, pairs in measured.fans.items():
+        what = f"one delta to {_clients(clients)}, until the last has it: p50"
+        target = "≤ 1.3" if clients == most else ""
+        found.append(_line(f"delta-{clients}", what, pairs, lambda sample: sample.p50, _time, target))
+    what = f"the load driver's own limit: the same to {_clients(most)} on bare sockets: p50"
+    return [*found, _line("delta-driver", what, measured.fan_limit, lambda sample: sample.p50, _time, "")]
+
+
+def _clients(number: int) -> str:
+    return "1 client" if number == 1 else f"{number:,} clients"
 
 
 def _load(measured: Measured, name: str, what: str, p50: str = "", *, rate: str = "", p99: str = "") -> list[Line]:
@@ -134,7 +173,8 @@ def noise(measured: Measured) -> str:
     one = [pair.beside.p50 for name in ("status-1", "undo-1") for pair in measured.loads[name]]
     plan = measured.plan
     return (
-        f"Medians of {plan.rounds} rounds of {plan.seconds:g} s, each beside the echo in the same round. "
+        f"Medians of {plan.rounds} rounds of {plan.seconds:g} s (deltas: {plan.fan_seconds:g} s), each beside the echo "
+        f"in the same round. "
         f"Noise: the echo alone went from {_rate(min(many))} to {_rate(max(many))} on {plan.crowd} connections, "
         f"and from {_time(min(one))} to {_time(max(one))} (p50) on one. "
         f"{os.cpu_count()} cores, {platform.system()}, {platform.python_implementation()} "
@@ -148,6 +188,10 @@ def _rate(per_second: float) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds * 1e6:,.0f} µs"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms"
 
 
 def _ratio(ratios: list[float]) -> str:

@@ -429,7 +429,11 @@ async def _request(head: str, reader: asyncio.StreamReader, writer: asyncio.Stre
     first, *lines = head.split("\r\n")
     method, path, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    try:
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        # The client left before it had asked.
+        return None
     return Exchange(writer, method, path, headers, json.loads(body) if body else None)
 
 
