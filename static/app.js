@@ -1,16 +1,19 @@
 // The only wiring: children say what happened, here it is decided what follows.
 import * as api from "./api.js";
 import "./composer.js";
+import { plural } from "./figures.js";
 import "./notices.js";
-import { plural, titleOf } from "./session-list.js";
+import "./queue.js";
+import { titleOf } from "./session-list.js";
 import "./sign-in.js";
+import { commandName } from "./slash.js";
 import { SessionSocket } from "./socket.js";
 import { apply, emptyView, prepend } from "./transcript.js";
 import "./transcript-view.js";
 
 const find = (selector) => document.querySelector(selector);
-const [list, transcript, composer, notices, signIn] =
-  ["session-list", "transcript-view", "message-composer", "notice-board", "sign-in"].map(find);
+const [list, transcript, composer, queue, notices, signIn] =
+  ["session-list", "transcript-view", "message-composer", "message-queue", "notice-board", "sign-in"].map(find);
 const connection = find("#connection");
 
 const CONNECTION = { connecting: "Connecting…", open: "Connected", reconnecting: "Reconnecting…", closed: "Not connected" };
@@ -23,7 +26,6 @@ const GONE = {
   4404: "There is no session at this address.",
   4410: "This session was deleted.",
 };
-const COMMAND = /^\s*\/([a-z][a-z0-9_-]*)(?=\s|$)/i;
 
 const otherTabs = new BroadcastChannel("backchat.sessions"); // one was made or deleted
 let current = nothingOpen();
@@ -31,6 +33,7 @@ let sessions = []; // the list, newest first
 let pages = 1; // how much of it is wanted
 let more = false; // whether there is still more
 let creating = null;
+let backend = null; // which kind of it the server has; null: not known yet
 
 function nothingOpen() {
   return { id: null, view: emptyView(), socket: null, gone: null, loading: false };
@@ -98,12 +101,17 @@ function notified(here, { method, params }) {
   }
   if (method === "attached") {
     composer.commands = params.commands;
-    drawBackend(params.backend);
+    backend = params.backend;
   }
-  if (method === "run.ended" && params.reason === "failed") notices.error(params.error?.message ?? "The reply failed.");
+  if (method === "run.ended" && params.reason === "failed" && !tells(here.view, params.run_id)) {
+    notices.error(params.error?.message ?? "The reply failed.");
+  }
   draw();
-  if (method !== "run.delta") drawFrame();
+  if (method !== "run.delta" && method !== "run.reasoning") drawFrame();
 }
+
+// Whether a message of the transcript says itself how its run ended.
+const tells = (view, run) => view.messages.some((message) => message.run_id === run && message.note);
 
 function connectionChanged(here, { state, code }) {
   drawConnection();
@@ -125,22 +133,29 @@ function connectionChanged(here, { state, code }) {
 
 function settled(here, { submit, result, error }) {
   if (error) return refused(submit, error);
-  if (result.notice) notices.notice(result.notice);
-  if (result.prefill && !composer.text) {
-    // A message may look like a command; sent again, it must stay a message.
-    composer.text = COMMAND.test(result.prefill) ? `/${result.prefill}` : result.prefill;
-    composer.focus();
+  if (result.command === "new") {
+    otherTabs.postMessage(null);
+    return go(result.data.session_id);
   }
+  // What a button in the queue does is seen there.
+  if (result.notice && (submit.typed || result.command !== "queue")) notices.notice(result.notice);
+  if (result.prefill) takeBack(result);
+}
+
+function takeBack({ command, prefill }) {
+  // A message may look like a command; sent again, it must stay a message.
+  const text = commandName(prefill, composer.commands) === null ? prefill : `/${prefill}`;
+  // What undo takes off can be had again; what leaves the queue is nowhere else.
+  if (!composer.text || command === "queue") composer.giveBack(text);
+  else return;
+  composer.focus();
 }
 
 function refused({ text, typed }, { message, data }) {
   if (typed) composer.giveBack(text);
-  const said = {
-    stale_revision: "Not done: this session has changed since, in another tab or by a line still on its way. Your line is back below.",
-    run_active: "A reply is still being written. Send this when it is done, or stop it first.",
-  }[data?.code];
+  const stale = "Not done: this session has changed since, in another tab or by a line still on its way. Your line is back below.";
   const names = Array.isArray(data?.nearest) ? data.nearest.map((name) => name.replace(/^\//, "")) : [];
-  notices.error(said ?? message, names);
+  notices.error(data?.code === "stale_revision" ? stale : message, names);
 }
 
 // --- what the person does
@@ -155,16 +170,16 @@ async function submitLine(text) {
     return notices.error(error.message);
   }
   // Taking something back means what one saw when typing it; a message is welcome in any case.
-  const name = COMMAND.exec(text)?.[1].toLowerCase();
+  const name = commandName(text, composer.commands);
   const rewrites = composer.commands.some((command) => command.name === name && command.changes_transcript);
   current.socket.submit(text, rewrites ? { ifRevision: current.view.revision } : {});
   transcript.toEnd();
 }
 
-// Not kept for later like a typed line: by then another reply may be running.
-function stop() {
-  if (current.socket.state === "open") current.socket.submit("/stop", { typed: false });
-  else notices.error("Not connected: the reply cannot be stopped now.");
+// What a button does is not kept for later like a typed line: by then another reply may be running.
+function press(line, undone) {
+  if (current.socket?.state === "open") current.socket.submit(line, { typed: false });
+  else notices.error(`Not connected: ${undone}`);
 }
 
 // A second line may be submitted while the session for the first is being made.
@@ -228,7 +243,10 @@ async function refresh() {
 function draw() {
   transcript.draw(current.view);
   if (current.gone && !current.view.messages.length) transcript.say("Nothing to show", "Open another session, or start a new one.");
-  composer.running = current.view.run !== null;
+  const running = current.view.run !== null;
+  const { queue: waiting = [], queue_paused: paused = false } = current.gone ? {} : current.view.session;
+  composer.running = running;
+  queue.draw({ queue: waiting, paused, running });
 }
 
 // Everything around the transcript.
@@ -244,6 +262,7 @@ function drawFrame() {
   find("#title").textContent = title;
   find("#subtitle").textContent = session ? [session.model, plural(view.log ? count : session.message_count, "message")].filter(Boolean).join(" · ") : "";
   document.title = title === "Backchat" ? title : `${title} – Backchat`;
+  find("#backend").textContent = BACKEND[backend] ?? ""; // which model replies is said above
 }
 
 function drawConnection() {
@@ -255,10 +274,6 @@ function drawConnection() {
 
 function drawPending(here) {
   transcript.drawPending(here.socket.pending.filter(({ typed }) => typed), here.socket.state === "open");
-}
-
-function drawBackend(backend) {
-  find("#backend").textContent = BACKEND[backend] ?? "";
 }
 
 // --- the session list on a narrow screen
@@ -285,7 +300,11 @@ function showMenu(shown) {
 
 const on = (target, type, react) => target.addEventListener(type, (event) => react(event.detail));
 on(composer, "submit-line", ({ text }) => submitLine(text));
-on(composer, "stop", stop);
+on(composer, "stop", () => press("/stop", "the reply cannot be stopped now."));
+on(queue, "take-out", ({ id }) => press(`/queue drop ${id}`, "the message cannot be taken out now."));
+on(queue, "go-on", () => press("/queue go", "nothing can be sent now."));
+on(queue, "leave", () => composer.focus());
+composer.complete = async (text) => current.socket?.request("complete", { text }) ?? { candidates: [] };
 on(notices, "choose", ({ name }) => {
   composer.text = composer.text.replace(/^\s*\/\S*/, `/${name}`);
   composer.focus();
@@ -306,7 +325,8 @@ document.addEventListener("visibilitychange", () => !document.hidden && refresh(
 
 route();
 // Needed before a session is open; `attached` says the same again.
-ask(api.getCommands).then(({ commands, backend }) => {
-  composer.commands = commands;
-  drawBackend(backend);
+ask(api.getCommands).then((known) => {
+  composer.commands = known.commands;
+  backend = known.backend;
+  drawFrame();
 }).catch(() => {});

@@ -10,5 +10,10 @@ export function h(tag, attributes, ...children) {
   return node;
 }
 
+// Only what changes: a live region with the same text anew would be read aloud again.
+export function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 // Children say what happened; app.js decides what follows from it.
 export const tell = (node, type, detail) => node.dispatchEvent(new CustomEvent(type, { detail, bubbles: true }));

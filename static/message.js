@@ -1,8 +1,9 @@
 // One message, or the reply being written, as an <article>. Built once: messages never change.
-import { h } from "./dom.js";
+import { h, say } from "./dom.js";
+import { cost, tokens } from "./figures.js";
 
 const WHO = { user: "You", assistant: "Assistant", system: "System message", tool: "Tool result" };
-const FINISH = { stopped: "Stopped", failed: "The reply failed here", interrupted: "Interrupted" };
+const FINISH = { stopped: "Stopped", interrupted: "Interrupted" };
 
 export function messageArticle(message) {
   const { role, extra } = message;
@@ -13,23 +14,63 @@ export function messageArticle(message) {
   const at = typeof message.created_at === "number" ? new Date(message.created_at * 1000) : null;
   return h("article", { "data-id": message.id, "data-role": role },
     h("h2", { class: "unseen" }, who),
+    message.reasoning && reasoningFold("Reasoning", message.reasoning),
     spoken ? content : fold(named(who, extra?.name), content),
     calls.map((call) => fold(named("Called", call?.function?.name ?? call?.name), textBlock(callArguments(call), "code"))),
-    FINISH[message.finish] && h("p", { class: "mark" }, FINISH[message.finish]),
+    ending(message),
+    facts(message),
     at && !Number.isNaN(at.getTime()) && h("time", { datetime: at.toISOString() }, at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" })));
 }
 
 // Silent while it grows, or a screen reader would stammer; the finished message is then read as a whole.
 export function runArticle(run) {
-  const text = textBlock(run.text);
+  const reasoning = reasoningFold("", "");
+  const summary = reasoning.firstChild;
+  const waiting = h("p", { class: "mark busy" }, "Waiting for the first word…");
+  const text = textBlock("");
   const article = h("article", { "data-run": run.run_id, "data-role": "assistant", "aria-live": "off" },
-    h("h2", { class: "unseen" }, "Assistant, writing"), text);
-  article.grow = (whole) => {
-    const shown = text.firstChild?.length ?? 0;
-    if (text.firstChild) text.firstChild.appendData(whole.slice(shown));
-    else text.append(whole);
+    h("h2", { class: "unseen" }, "Assistant, writing"), reasoning, waiting, text);
+  article.grow = (now) => {
+    lengthen(reasoning.lastChild, now.reasoning);
+    lengthen(text, now.text);
+    reasoning.hidden = !now.reasoning;
+    text.hidden = !now.text;
+    waiting.hidden = Boolean(now.reasoning || now.text);
+    const thinking = !now.text;
+    summary.classList.toggle("busy", thinking);
+    say(summary, thinking ? "Thinking…" : "Reasoning");
   };
+  article.grow(run);
   return article;
+}
+
+// The finished message takes the place of the live one: a fold that one has opened stays open, and keeps the focus.
+export function takeOver(article, live) {
+  const [after, before] = [article, live].map((one) => one.querySelector("details.reasoning"));
+  if (!after) return;
+  after.open = before.open;
+  if (before.contains(document.activeElement)) after.firstChild.focus();
+}
+
+function lengthen(block, whole) {
+  const shown = block.firstChild?.length ?? 0;
+  if (block.firstChild) block.firstChild.appendData(whole.slice(shown));
+  else if (whole) block.append(whole);
+}
+
+// How the reply ended, where it is not simply complete.
+function ending({ finish, content, note }) {
+  if (finish === "failed") {
+    return h("p", { class: "failure" }, h("strong", {}, content ? "The reply failed here." : "The reply failed."), " ", h("span", { dir: "auto" }, note ?? ""));
+  }
+  const said = [FINISH[finish], note].filter(Boolean);
+  return said.length > 0 && h("p", { class: "mark end", dir: "auto" }, said.join(". "));
+}
+
+// What answered, and what that took.
+function facts(message) {
+  const known = [typeof message.model === "string" && message.model, tokens(message.usage), cost(message)].filter(Boolean);
+  return known.length > 0 && h("p", { class: "facts", dir: "auto" }, known.join(" · "));
 }
 
 function contentBlocks(content) {
@@ -50,6 +91,7 @@ function partBlock(part) {
 
 const textBlock = (text, kind) => h("div", { class: kind ? `text ${kind}` : "text", dir: "auto" }, text);
 const fold = (summary, content) => h("details", {}, h("summary", {}, summary), content);
+const reasoningFold = (summary, text) => h("details", { class: "reasoning" }, h("summary", {}, summary), textBlock(text));
 const named = (what, name) => (typeof name === "string" && name ? [`${what}: `, h("bdi", {}, name)] : what);
 const json = (value) => JSON.stringify(value, null, 2) ?? "";
 

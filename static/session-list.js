@@ -1,8 +1,8 @@
 // The sessions, newest first. Tells "new-session", "open-session" {id}, "delete-session" {id} (after asking) and "more-sessions".
 import { h, tell } from "./dom.js";
+import { plural } from "./figures.js";
 
 export const titleOf = (session) => session.title || "Untitled session";
-export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString()} ${count === 1 ? one : many}`;
 
 class SessionList extends HTMLElement {
   #doomed = null;

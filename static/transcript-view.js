@@ -1,7 +1,7 @@
 // The transcript: articles kept by message id, so that only what changed is touched, and a scroll position that follows the
 // end only while the reader is there. Tells "earlier" when an older page is wanted.
 import { h, tell } from "./dom.js";
-import { messageArticle, runArticle } from "./message.js";
+import { messageArticle, runArticle, takeOver } from "./message.js";
 import { liveRun } from "./transcript.js";
 
 class TranscriptView extends HTMLElement {
@@ -53,7 +53,7 @@ class TranscriptView extends HTMLElement {
       this.log.setAttribute("aria-live", quiet ? "off" : "polite");
       this.#drawMessages(view);
     }
-    this.#drawRun(liveRun(view));
+    this.#drawRun(view);
     this.say(view.messages.length || view.run ? null : "Nothing here yet", "Write a message, or type / for commands. Whatever you say here can be taken back.");
   }
 
@@ -93,14 +93,17 @@ class TranscriptView extends HTMLElement {
     if (anchor?.isConnected) this.log.scrollTop += anchor.getBoundingClientRect().top - before;
   }
 
-  #drawRun(run) {
+  #drawRun(view) {
+    const run = liveRun(view);
     if (this.#run && this.#run.dataset.run !== String(run?.run_id)) {
+      const answer = view.messages.findLast(({ run_id: id }) => String(id) === this.#run.dataset.run);
+      if (answer) takeOver(this.#articles.get(answer.id), this.#run);
       this.#run.remove();
       this.#run = null;
     }
     if (!run) return;
     if (!this.#run) this.list.append((this.#run = runArticle(run)));
-    else this.#run.grow(run.text);
+    else this.#run.grow(run);
   }
 
   #atEnd() {
@@ -124,6 +127,7 @@ class TranscriptView extends HTMLElement {
     this.#height = this.log.clientHeight;
     if (this.#following) this.log.scrollTop = this.log.scrollHeight;
     else this.#following = this.#atEnd();
+    this.#top = this.log.scrollTop; // more room moves what is scrolled too: that is no reader who goes up
     this.latest.hidden = this.#atEnd();
   }
 }

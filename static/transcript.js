@@ -10,8 +10,9 @@ export function apply(view, method, params) {
     case "transcript.spliced": return spliced(view, params);
     case "session.updated":
       return { ...view, revision: Math.max(view.revision, params.revision), session: { ...view.session, ...params.session } };
-    case "run.started": return { ...view, run: { run_id: params.run_id, text: "" } };
-    case "run.delta": return delta(view, params);
+    case "run.started": return { ...view, run: { run_id: params.run_id, text: "", reasoning: "" } };
+    case "run.delta": return grown(view, params, "text");
+    case "run.reasoning": return grown(view, params, "reasoning");
     case "run.ended": return view.run?.run_id === params.run_id ? { ...view, run: null } : view;
     default: return view; // a newer server may say more
   }
@@ -33,7 +34,8 @@ function attached(view, params) {
   const base = params.events
     ? params.events.reduce((old, event) => apply(old, event.method, event.params), view)
     : { ...view, start: params.start ?? 0, messages: params.messages };
-  return { ...base, revision: params.revision, log: params.log, run: params.run ?? null, session: params.session };
+  const run = params.run ? { run_id: params.run.run_id, text: params.run.text, reasoning: params.run.reasoning ?? "" } : null;
+  return { ...base, revision: params.revision, log: params.log, run, session: params.session };
 }
 
 function spliced(view, { revision, keep, messages, start }) {
@@ -45,12 +47,13 @@ function spliced(view, { revision, keep, messages, start }) {
   return { ...view, revision, start: Math.min(view.start, keep), messages: [...view.messages.slice(0, Math.max(held, 0)), ...messages] };
 }
 
-function delta(view, { run_id, offset, text }) {
+// The answer and the reasoning before it grow apart from each other, each from its own offset.
+function grown(view, { run_id, offset, text }, which) {
   if (view.run?.run_id !== run_id) return view;
-  const known = codePoints(view.run.text) - offset;
+  const known = codePoints(view.run[which]) - offset;
   if (known < 0) throw new Error("a piece of the reply is missing");
   const fresh = known === 0 ? text : Array.from(text).slice(known).join("");
-  return fresh ? { ...view, run: { run_id, text: view.run.text + fresh } } : view;
+  return fresh ? { ...view, run: { ...view.run, [which]: view.run[which] + fresh } } : view;
 }
 
 function codePoints(text) {

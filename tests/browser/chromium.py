@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import shutil
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -11,6 +12,7 @@ from playwright.async_api import (
     BrowserContext,
     ConsoleMessage,
     Error,
+    Locator,
     Page,
     Request,
     WebSocket,
@@ -55,6 +57,13 @@ async def launched(executable: str) -> AsyncIterator[Browser]:
             await browser.close()
 
 
+async def each(elements: Locator, *texts: str) -> None:
+    """Waits until the elements have these texts somewhere, in order, and there are no others. (With a list,
+    `to_contain_text` is content when some of them do.)"""
+    words = [r"\s+".join(re.escape(word) for word in text.split()) for text in texts]
+    await expect(elements).to_have_text([re.compile(pattern or "^") for pattern in words])
+
+
 class Tab:
     """One open page, and the parts of it that a person knows: the hooks that the page keeps stable."""
 
@@ -68,13 +77,17 @@ class Tab:
         self.log = page.get_by_role("log")
         self.messages = page.locator("[role=log] article[data-id]")
         self.reply = page.locator("[role=log] article[data-run]")
+        self.queue = page.get_by_role("list", name="Waiting", exact=True)
+        self.waiting = self.queue.get_by_role("listitem")
         self.pending = page.get_by_role("list", name="Not sent yet")
         self.notice = page.locator("main [role=status]")
         self.alert = page.locator("main [role=alert]")
         self.palette = page.get_by_role("listbox")
         self.options = page.get_by_role("option")
         self.chosen = page.get_by_role("option", selected=True)
+        self.hint = page.locator("command-palette > p")
         self.connection = page.locator("[data-connection]")
+        self.title = page.get_by_role("heading", level=1)
         self.sessions = page.get_by_role("navigation", name="Sessions")
         self.links = self.sessions.get_by_role("link")
         self.here = self.sessions.locator("a[aria-current=page]")
@@ -94,7 +107,7 @@ class Tab:
 
     async def shows(self, *texts: str) -> None:
         """Waits until the transcript is these messages, in order (each has its text somewhere), and no others."""
-        await expect(self.messages).to_contain_text(texts) if texts else await expect(self.messages).to_have_count(0)
+        await each(self.messages, *texts)
 
     @property
     def session_id(self) -> str:

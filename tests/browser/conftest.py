@@ -10,10 +10,10 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.browser.chromium import NAMES, Person, installed, launched, person
-from tests.browser.dictation import Dictation
 from tests.browser.setting import Given, Serve, imported
 from tests.browser.wire import Wire, wired
 from tests.support.client import Json
+from tests.support.scripted import Scripted
 from tests.support.server import Running, running
 
 # The browser lives as long as the package's loop, so everything here shares that loop.
@@ -69,6 +69,6 @@ async def wire(server: Running) -> AsyncIterator[Wire]:
 
 
 @pytest.fixture
-def dictation(server: Running) -> Dictation:
-    """The server's replies are what the test dictates."""
-    return Dictation(server)
+def scripted(server: Running) -> Scripted:
+    """The server's replies are what the test says."""
+    return Scripted(server)

@@ -11,12 +11,14 @@ from playwright.async_api import expect
 
 from tests.browser.chromium import installed, launched, person
 from tests.browser.setting import imported, session
+from tests.support.model_server import finish, model_server, think, usage
 from tests.support.server import running
 
 PICTURE: Final = Path(__file__).parent / "page.png"
 SIZE: Final = {"width": 1180, "height": 760}
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
+MODEL: Final = "qwen3:4b"
 TOAST: Final = (
     "A toast, please: the old file server retires on Friday, after eleven years.",
     (
@@ -27,6 +29,7 @@ TOAST: Final = (
     "There once was a server so old,\nits fans were a sight to behold …",
 )
 """What rhyming did to it is why there is an /undo."""
+THOUGHT: Final = "A limerick? It is a toast, after all. Old, behold …"
 
 OTHERS: Final = (
     ("Backup runs twice", 25 * MINUTE, 14),
@@ -44,19 +47,24 @@ async def take(executable: str) -> None:
         session(f"other-{number}", *["…"] * length, title=title, updated_at=now - age)
         for number, (title, age, length) in enumerate(OTHERS)
     )
-    toast = session("toast", *TOAST, title="A toast for the old server", created_at=now, updated_at=now)
+    toast = session("toast", *TOAST[:3], title="A toast for the old server", created_at=now, updated_at=now)
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "data"
         imported(data, Path(scratch), toast, *others)
         async with (
-            running(data) as server,
+            model_server() as models,
+            running(data, backend="openai", base_url=models.url, model=MODEL) as server,
             launched(executable) as browser,
             person(browser, viewport=SIZE, color_scheme="light", reduced_motion="reduce") as user,
         ):
             tab = await user.opens(server.http, "/s/toast")
             await tab.connected()
-            await tab.type("/")
-            await tab.press("ArrowDown")
+            models.script(think(THOUGHT), TOAST[3], finish(usage=usage(163, 58, reasoning=37)))
+            await tab.submit("/retry")
+            await tab.shows(*TOAST)
+            await tab.notice.get_by_role("button", name="Dismiss").click()
+            await tab.page.mouse.move(0, 0)
+            await tab.type("/u")
             await expect(tab.chosen).to_contain_text("/undo")
             await expect(tab.links).to_have_count(len(OTHERS) + 1)
             await tab.drawn()

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Route, expect
 
 from backchat.commands import TABLE
-from tests.browser.chromium import Person, Tab
+from tests.browser.chromium import Person, Tab, each
 from tests.browser.setting import SAILING, Given, session
 from tests.support.client import client
 from tests.support.server import Running
@@ -18,7 +18,7 @@ SAID = [message["content"] for message in SAILING["messages"]]
 
 async def offers(tab: Tab, *names: str) -> None:
     """Waits until the list of commands is these, the first of them chosen."""
-    await expect(tab.options).to_contain_text([f"/{name}" for name in names])
+    await each(tab.options, *(f"/{name}" for name in names))
     await expect(tab.chosen).to_contain_text(f"/{names[0]}")
 
 
@@ -38,7 +38,7 @@ async def test_status_usage_and_help_are_answered_next_to_the_composer_and_chang
             "Workspace: /home/user/boat",
             "skipper",
         ],
-        "/usage": ["1,834 tokens in, 402 out, 2,236 in all", "Estimated cost: $0.00231"],
+        "/usage": ["In all: 1,834 tokens in, 402 out, 2,236 together; cost about $0.00231"],
         "/HELP": [command.usage for command in TABLE.values()] + [command.summary for command in TABLE.values()],
     }
     for line, parts in answers.items():

@@ -7,10 +7,10 @@ import pytest
 from playwright.async_api import WebSocket, expect
 
 from tests.browser.chromium import NETWORK, Person, Tab
-from tests.browser.dictation import Dictation
 from tests.browser.setting import SAILING, Given, Serve
 from tests.browser.wire import Wire
 from tests.support.client import Json, client
+from tests.support.scripted import Scripted
 from tests.support.server import Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -196,12 +196,12 @@ async def test_a_restart_of_the_server_is_survived_with_what_was_typed_meanwhile
 
 
 async def test_a_reply_that_the_server_took_down_with_it_is_kept_and_marked(
-    server: Running, serve: Serve, user: Person, wire: Wire, dictation: Dictation
+    server: Running, serve: Serve, user: Person, wire: Wire, scripted: Scripted
 ) -> None:
     user.expected = NETWORK
     tab = await user.opens(wire.http)
     await tab.submit("Tell me a story")
-    dictation.say("Once upon")
+    scripted.say("Once upon")
     await expect(tab.reply).to_contain_text("Once upon")
     await server.stop()
     await tab.shows("Tell me a story", "Once upon")
@@ -210,44 +210,44 @@ async def test_a_reply_that_the_server_took_down_with_it_is_kept_and_marked(
     await tab.connected()
     await tab.shows("Tell me a story", "Once upon")
     await expect(tab.reply).to_have_count(0)
-    await expect(tab.send).to_be_visible()
+    await expect(tab.stop).to_be_hidden()
 
 
 async def test_a_connection_lost_in_mid_reply_is_resumed_without_a_gap_or_a_repeat(
-    server: Running, user: Person, wire: Wire, dictation: Dictation
+    server: Running, user: Person, wire: Wire, scripted: Scripted
 ) -> None:
     user.expected = NETWORK
     tab = await user.opens(wire.http)
     await tab.submit("Count")
-    dictation.say("one ", "two ")
+    scripted.say("one ", "two ")
     await expect(tab.reply).to_contain_text("one two")
     wire.cut()
     await lost(tab)
-    dictation.say("three ")
+    scripted.say("three ")
     await tab.stop.click()
     await expect(tab.alert).to_contain_text("the reply cannot be stopped now")
     wire.mend()
     await expect(tab.reply).to_contain_text("one two three")
-    dictation.say("four")
-    dictation.end()
+    scripted.say("four")
+    scripted.end()
     await tab.shows("Count", "one two three four")
     await expect(tab.reply).to_have_count(0)
 
 
 async def test_a_reload_in_mid_reply_goes_on_where_the_reply_is(
-    server: Running, user: Person, dictation: Dictation
+    server: Running, user: Person, scripted: Scripted
 ) -> None:
     tab = await user.opens(server.http)
     await tab.submit("Count")
-    dictation.say("one ", "two ")
+    scripted.say("one ", "two ")
     await expect(tab.reply).to_contain_text("one two")
     await tab.page.reload()
     await tab.shows("Count")
     await expect(tab.reply).to_contain_text("one two")
     await expect(tab.stop).to_be_visible()
-    dictation.say("three")
+    scripted.say("three")
     await expect(tab.reply).to_contain_text("one two three")
-    dictation.end()
+    scripted.end()
     await tab.shows("Count", "one two three")
     await expect(tab.reply).to_have_count(0)
 

@@ -6,9 +6,10 @@ from typing import Literal
 import pytest
 from playwright.async_api import Browser, ViewportSize, expect
 
+from backchat.transcript import Usage
 from tests.browser.chromium import Person, Tab, person
-from tests.browser.dictation import Dictation
 from tests.browser.setting import CYAN, SAILING, Given, Serve, session
+from tests.support.scripted import Scripted
 from tests.support.server import Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -21,8 +22,9 @@ WIDE = "w" * 300
 
 OVERFLOWING = """() => {
     const width = document.documentElement.clientWidth;
-    const parts = ["html", "main", "main > footer", "nav", "article", "details", "dialog[open]"];
-    return [...document.querySelectorAll([...parts, "[role=log]", "[role=status]", "[role=alert]", "[role=listbox]"])]
+    const parts = ["html", "main", "main > footer", "nav", "article", "details", "dialog[open]", "message-queue",
+        "message-queue ul", "command-palette", "[role=log]", "[role=status]", "[role=alert]", "[role=listbox]"];
+    return [...document.querySelectorAll(parts)]
         .filter((one) => one.scrollWidth > one.clientWidth + 1 || one.getBoundingClientRect().right > width + 1)
         .map((one) => `${one.tagName} ${one.className}: ${one.scrollWidth} in ${one.clientWidth}`);
 }"""
@@ -47,7 +49,8 @@ CONTRASTS = """() => {
         const behind = [];
         for (let one = element; one; one = one.parentElement) behind.unshift(getComputedStyle(one).backgroundColor);
         const [ink, paper] = [[...behind, getComputedStyle(element).color], behind].map(painted).map(luminance);
-        found[text.slice(0, 40)] = (Math.max(ink, paper) + .05) / (Math.min(ink, paper) + .05);
+        const contrast = (Math.max(ink, paper) + .05) / (Math.min(ink, paper) + .05);
+        found[text.slice(0, 40)] = Math.min(contrast, found[text.slice(0, 40)] ?? Infinity);
     }
     return found;
 }"""
@@ -90,9 +93,39 @@ async def test_nothing_is_wider_than_the_screen_and_all_text_can_be_read(
     await tab.submit("/" + WIDE)
     await expect(tab.alert).to_contain_text("There is no command")
     await readable(tab)
-    await tab.submit("/")
+    await tab.composer.fill("/")
     await expect(tab.palette).to_be_visible()
     await readable(tab)
+
+
+async def test_all_that_a_reply_has_to_say_fits_and_can_be_read(
+    server: Running, user: Person, scripted: Scripted
+) -> None:
+    tab = await user.opens(server.http)
+    await tab.submit("Why?")
+    await expect(tab.reply).to_contain_text("Waiting for the first word…")
+    await readable(tab)
+    scripted.reason(WIDE)
+    await expect(tab.reply).to_contain_text("Thinking…")
+    await readable(tab)
+    await tab.reply.locator("summary").click()
+    scripted.say(WIDE)
+    for line in (WIDE, "Why so?"):
+        await tab.submit(line)
+    await expect(tab.waiting).to_have_count(2)
+    await readable(tab)
+    scripted.report(model=WIDE, usage=Usage(10**9, 10**9, 10**9, 10**9))
+    scripted.fail(WIDE)
+    await tab.shows("Why?", f"The reply failed here. {WIDE}")
+    await expect(tab.page.get_by_role("button", name="Send now")).to_be_visible()
+    await readable(tab)
+    await tab.submit("/retry")
+    await expect(tab.reply).to_have_count(1)
+    for line in (f"/title {WIDE}", "/queue drop "):
+        await tab.composer.fill(line)
+        await expect(tab.hint).to_contain_text("Now:")
+        await readable(tab)
+    await expect(tab.options).to_have_count(2)
 
 
 async def readable(tab: Tab) -> None:
@@ -106,7 +139,7 @@ async def readable(tab: Tab) -> None:
             dark = max(int(part) for part in re.findall(r"\d+", paper)) < 64
             assert dark == (scheme == "dark"), paper
             contrasts = await tab.page.evaluate(CONTRASTS)
-            assert len(contrasts) > 10
+            assert len(contrasts) > 5
             assert {text: ratio for text, ratio in contrasts.items() if ratio < 4.5} == {}, (scheme, size)
 
 
@@ -133,7 +166,7 @@ async def test_on_a_phone_the_sessions_are_a_menu(serve: Serve, given: Given, br
 
 
 async def test_everything_can_be_done_without_a_mouse(
-    server: Running, given: Given, browser: Browser, dictation: Dictation
+    server: Running, given: Given, browser: Browser, scripted: Scripted
 ) -> None:
     given(SAILING, session("other", "left", "right", title="Which side?"))
     async with person(browser) as user:
@@ -152,7 +185,7 @@ async def test_everything_can_be_done_without_a_mouse(
         # Starting and stopping a reply: Stop comes after the composer.
         await tab.type("Tell me a story")
         await tab.press("Enter")
-        dictation.say("Once upon")
+        scripted.say("Once upon")
         await expect(tab.reply).to_contain_text("Once upon")
         await tab.press("Tab")
         await expect(tab.stop).to_be_focused()

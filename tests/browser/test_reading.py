@@ -8,9 +8,9 @@ from playwright.async_api import Locator, expect
 
 from backchat.importer import files_in
 from tests.browser.chromium import Person
-from tests.browser.dictation import Dictation
 from tests.browser.setting import CYAN, SAILING, Given, Serve, session
 from tests.support.client import Json, client
+from tests.support.scripted import Scripted
 from tests.support.server import SAMPLES, Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -231,7 +231,7 @@ async def test_taking_back_more_than_the_view_holds_shows_what_is_left(
 
 
 async def test_the_view_follows_a_reply_only_while_its_reader_is_at_the_end(
-    server: Running, given: Given, user: Person, dictation: Dictation
+    server: Running, given: Given, user: Person, scripted: Scripted
 ) -> None:
     given(session("follow", *LINES[:60]))
     tab = await user.opens(server.http)
@@ -239,7 +239,7 @@ async def test_the_view_follows_a_reply_only_while_its_reader_is_at_the_end(
     latest = tab.page.get_by_role("button", name="Jump to latest")
     await tab.submit("Go on")
     for number in range(40):
-        dictation.say(f"answer {number}\n")
+        scripted.say(f"answer {number}\n")
     end = tab.log.get_by_text("answer 39")
     await expect(end).to_contain_text("answer 39")
     await tab.drawn()
@@ -251,11 +251,11 @@ async def test_the_view_follows_a_reply_only_while_its_reader_is_at_the_end(
     await expect(latest).to_be_visible()
     before = await place(read)
     for number in range(40, 80):
-        dictation.say(f"answer {number}\n")
+        scripted.say(f"answer {number}\n")
     await expect(tab.reply).to_contain_text("answer 79")
     await tab.drawn()
     assert await place(read) == before
-    dictation.end()
+    scripted.end()
     await expect(tab.reply).to_have_count(0)
     await tab.drawn()
     assert await place(read) == before
@@ -272,7 +272,7 @@ async def test_notices_that_come_and_go_leave_the_reader_at_the_end(
     given(session("long", *LINES[:60]))
     tab = await user.opens(server.http)
     await tab.connected()
-    for line, said in [("/help", "List the commands"), ("/usage", "in all"), ("/status", "messages")] * 4:
+    for line, said in [("/help", "List the commands"), ("/usage", "In all"), ("/status", "messages")] * 4:
         await tab.submit(line)
         await expect(tab.page.get_by_role("status")).to_contain_text(said)
         await tab.drawn()

@@ -4,10 +4,10 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.chromium import NETWORK, Person
-from tests.browser.dictation import Dictation
 from tests.browser.setting import SAILING, Given, Serve, session
 from tests.browser.wire import Wire
 from tests.support.client import client
+from tests.support.scripted import Scripted
 from tests.support.server import Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -72,7 +72,7 @@ async def test_a_message_that_looks_like_a_command_comes_back_as_a_message(serve
 
 
 async def test_retry_streams_another_reply_in_place_of_the_last_one(
-    server: Running, given: Given, user: Person, dictation: Dictation
+    server: Running, given: Given, user: Person, scripted: Scripted
 ) -> None:
     given(SAILING)
     tab = await user.opens(server.http)
@@ -83,15 +83,13 @@ async def test_retry_streams_another_reply_in_place_of_the_last_one(
     await expect(tab.here).to_contain_text("Replying…")
     said = ""
     for piece in ("Leave", " on the", " ebb. 👩‍👩‍👧‍👦", " Then sleep."):
-        dictation.say(piece)
+        scripted.say(piece)
         said += piece
         await expect(tab.reply).to_contain_text(said)
     await expect(tab.stop).to_be_visible()
-    await expect(tab.send).to_be_hidden()
-    dictation.end()
+    scripted.end()
     await tab.shows(*SAID[:3], said)
     await expect(tab.reply).to_have_count(0)
-    await expect(tab.send).to_be_visible()
     await expect(tab.stop).to_be_hidden()
 
 
@@ -105,10 +103,10 @@ async def test_retry_where_nothing_replies_gives_the_text_back(serve: Serve, giv
     await expect(tab.composer).to_have_value(SAID[2])
 
 
-async def test_stop_keeps_what_was_written_and_marks_it(server: Running, user: Person, dictation: Dictation) -> None:
+async def test_stop_keeps_what_was_written_and_marks_it(server: Running, user: Person, scripted: Scripted) -> None:
     tab = await user.opens(server.http)
     await tab.submit("Tell me a story")
-    dictation.say("Once upon", " a time")
+    scripted.say("Once upon", " a time")
     await expect(tab.reply).to_contain_text("Once upon a time")
     await tab.stop.click()
     await tab.shows("Tell me a story", "Once upon a time")
@@ -121,9 +119,9 @@ async def test_stop_keeps_what_was_written_and_marks_it(server: Running, user: P
 
 
 async def test_a_reply_stopped_before_its_first_word_leaves_nothing(
-    server: Running, user: Person, dictation: Dictation
+    server: Running, user: Person, scripted: Scripted
 ) -> None:
-    del dictation
+    del scripted
     tab = await user.opens(server.http)
     await tab.submit("Tell me a story")
     await tab.stop.click()
@@ -133,11 +131,11 @@ async def test_a_reply_stopped_before_its_first_word_leaves_nothing(
 
 
 async def test_undo_during_a_reply_takes_the_half_written_reply_too(
-    server: Running, user: Person, dictation: Dictation
+    server: Running, user: Person, scripted: Scripted
 ) -> None:
     tab = await user.opens(server.http)
     await tab.submit("Tell me a story")
-    dictation.say("Once upon")
+    scripted.say("Once upon")
     await expect(tab.reply).to_contain_text("Once upon")
     await tab.submit("/undo")
     await tab.shows()
@@ -146,26 +144,7 @@ async def test_undo_during_a_reply_takes_the_half_written_reply_too(
     await expect(tab.notice).to_contain_text("Took back 1 turn (2 messages).")
 
 
-async def test_a_message_during_a_reply_stays_in_the_composer(
-    server: Running, user: Person, dictation: Dictation
-) -> None:
-    tab = await user.opens(server.http)
-    await tab.submit("First")
-    dictation.say("One moment")
-    await expect(tab.reply).to_contain_text("One moment")
-    await tab.submit("Second")
-    await expect(tab.alert).to_contain_text("A reply is still being written.")
-    await expect(tab.composer).to_have_value("Second")
-    await expect(tab.reply).to_contain_text("One moment")
-    dictation.end()
-    await tab.shows("First", "One moment")
-    await tab.composer.press("Enter")
-    await tab.shows("First", "One moment", "Second")
-    await expect(tab.alert).to_be_empty()
-    await expect(tab.composer).to_have_value("")
-
-
-async def test_two_tabs_stay_in_step(server: Running, given: Given, user: Person, dictation: Dictation) -> None:
+async def test_two_tabs_stay_in_step(server: Running, given: Given, user: Person, scripted: Scripted) -> None:
     given(SAILING)
     one, two = await user.opens(server.http), await user.opens(server.http)
     for tab in (one, two):
@@ -178,18 +157,18 @@ async def test_two_tabs_stay_in_step(server: Running, given: Given, user: Person
     await expect(two.composer).to_have_value("")
 
     await two.submit("/retry")
-    dictation.say("A day", " and a night")
+    scripted.say("A day", " and a night")
     for tab in (one, two):
         await tab.shows(SAID[0])
         await expect(tab.reply).to_contain_text("A day and a night")
         await expect(tab.stop).to_be_visible()
-    dictation.end()
+    scripted.end()
     for tab in (one, two):
         await tab.shows(SAID[0], "A day and a night")
         await expect(tab.reply).to_have_count(0)
 
     await one.submit("Sure?")
-    dictation.say("Quite")
+    scripted.say("Quite")
     for tab in (one, two):
         await tab.shows(SAID[0], "A day and a night", "Sure?")
         await expect(tab.reply).to_contain_text("Quite")
@@ -198,21 +177,21 @@ async def test_two_tabs_stay_in_step(server: Running, given: Given, user: Person
         await tab.shows(SAID[0], "A day and a night", "Sure?", "Quite")
         await expect(tab.messages.last).to_contain_text("Stopped")
         await expect(tab.reply).to_have_count(0)
-        await expect(tab.send).to_be_visible()
+        await expect(tab.stop).to_be_hidden()
         await expect(tab.here).to_contain_text("4 messages")
 
 
 async def test_a_tab_opened_in_mid_reply_shows_what_was_written_so_far(
-    server: Running, user: Person, dictation: Dictation
+    server: Running, user: Person, scripted: Scripted
 ) -> None:
     one = await user.opens(server.http)
     await one.submit("Count")
-    dictation.say("one two ")
+    scripted.say("one two ")
     await expect(one.reply).to_contain_text("one two")
     two = await user.opens(server.http)
     await expect(two.reply).to_contain_text("one two")
-    dictation.say("three")
-    dictation.end()
+    scripted.say("three")
+    scripted.end()
     for tab in (one, two):
         await tab.shows("Count", "one two three")
 
