@@ -63,10 +63,12 @@ class MessageComposer extends HTMLElement {
     this.#invite();
   }
 
-  // Back comes what could not be sent, before whatever was typed since.
+  // Back comes what could not be sent, before whatever was typed since. The palette stays away until somebody types: it would
+  // cover the reason.
   giveBack(text) {
     this.text = this.text.trim() ? `${text}\n${this.text}` : text;
     this.field.setSelectionRange(this.text.length, this.text.length);
+    this.#close();
   }
 
   focus() { this.field.focus(); }

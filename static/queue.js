@@ -16,7 +16,7 @@ class MessageQueue extends HTMLElement {
 
   // Elements are kept, so that the focus is.
   draw({ queue, paused, running }) {
-    say(this.when, paused ? "Paused: nothing is sent until you say so." : "for the end of this reply");
+    say(this.when, paused ? "Paused: these wait until you send them on. A new message goes before them." : "for the end of this reply");
     say(this.go, running ? "Go on" : "Send now");
     if (!paused && document.activeElement === this.go) tell(this, "leave");
     this.go.hidden = !paused;

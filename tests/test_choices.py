@@ -701,7 +701,7 @@ async def test_a_new_session_is_there_with_what_was_chosen_and_has_its_own_trans
             await one.submit(line)
         result = await one.submit("/new  Another   one")
         assert result["data"]["title"] == "Another one"
-        assert result["notice"] == f"A new session: {result['data']['session_id']}"
+        assert result["notice"] == f"A new session: connect to /ws/{result['data']['session_id']}"
         await one.at(result["revision"])
         assert one.view.texts == ["hello", "answer"]
         async with client(server.ws(result["data"]["session_id"])) as new:

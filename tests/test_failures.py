@@ -43,7 +43,7 @@ from tests.support.server import Running, running
 SAID = "Half an answer"
 QUESTION = "What is the time?"
 
-OTHER_KEY = "another key (OPENAI_API_KEY or --api-key-file) and start Backchat again."
+OTHER_KEY = "another key (--api-key-file or OPENAI_API_KEY) and start Backchat again."
 NO_CHUNK = (
     "The model server sent something that is no part of a chat completion. /retry asks again; if it goes on, check"
     " that --base-url is an OpenAI-compatible endpoint."
@@ -88,7 +88,7 @@ FAILURES: dict[str, Failure] = {
     # Before the reply.
     "no key": Failure(
         [status(401, "Incorrect key sk-12…89.")],
-        "The model server wants an API key. Set OPENAI_API_KEY or --api-key-file and start Backchat again.",
+        "The model server wants an API key. Set --api-key-file or OPENAI_API_KEY and start Backchat again.",
     ),
     "a wrong key": Failure(
         [status(401, "Incorrect key sk-12…89.")],

@@ -120,7 +120,7 @@ async def test_models_sends_the_key_and_shows_it_nowhere(models: ModelServer, tm
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (status(401), "wants an API key. Set OPENAI_API_KEY or --api-key-file"),
+        (status(401), "wants an API key. Set --api-key-file or OPENAI_API_KEY"),
         (answer(404, "404 page not found"), "There is no list of models at {url}"),
         (status(429, "Slow down.", retry_after="7"), "was asked too often (“Slow down.”). Wait 7 seconds"),
         (status(500, "Oops.\nAnd a\tsecond line."), "failed with status 500 (“Oops. And a second line.”)"),
@@ -279,7 +279,8 @@ async def test_a_server_starts_before_its_models_says_so_once_and_works_once_the
                 models.models = ["one"]
                 assert await said(one, "/retry") is None
                 assert one.view.texts == ["Hello", "Hello"]
-        assert await stopped(served) == "", "one warning is enough"
+        (failed,) = (await stopped(served)).splitlines()
+        assert failed.endswith(f"reply r2 failed: {failure}"), "and each reply that failed"
 
 
 @unix

@@ -4,6 +4,8 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from itertools import pairwise
 from typing import Any
 
@@ -43,7 +45,7 @@ from tests.support.model_server import (
     wait,
 )
 
-OTHER_KEY = "another key (OPENAI_API_KEY or --api-key-file) and start Backchat again."
+OTHER_KEY = "another key (--api-key-file or OPENAI_API_KEY) and start Backchat again."
 NO_CHUNK = (
     "The model server sent something that is no part of a chat completion. /retry asks again; if it goes on, check"
     " that --base-url is an OpenAI-compatible endpoint."
@@ -285,14 +287,26 @@ async def test_a_reply_whose_tokens_are_counted_has_ended_even_without_a_reason(
     assert (reply.text, reply.failure) == ("Hello", None)
 
 
-async def test_a_count_that_does_not_come_is_not_waited_for_long(
-    models: ModelServer, backend: OpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backend_module, "USAGE_SECONDS", 0.01)
+async def test_the_end_of_a_reply_is_told_before_its_tokens_are(models: ModelServer, backend: OpenAI) -> None:
     models.script("Hello", event(chunk({}, "stop")), wait(asyncio.Event()))
+    async with aclosing(backend.reply(prompt())) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Report) and piece.whole:
+                return
+    raise AssertionError("the end was not told")
+
+
+async def test_a_count_of_tokens_at_the_beginning_does_not_end_a_reply(models: ModelServer, backend: OpenAI) -> None:
+    early = event(chunk(None, usage={"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5}))
+    models.script(early, "Hel", reset)
     reply = await replied(backend)
-    assert (reply.text, reply.failure) == ("Hello", None)
-    await models.until(lambda: models.closed == 1)
+    assert (reply.text, reply.failure) == ("Hel", BROKEN)
+
+
+async def test_what_was_held_back_is_told_when_the_stream_breaks(models: ModelServer, backend: OpenAI) -> None:
+    models.script("<thi", cut)
+    reply = await replied(backend)
+    assert (reply.text, reply.failure) == ("<thi", BROKEN)
 
 
 async def test_reasoning_that_is_counted_beside_the_output_is_part_of_it(models: ModelServer, backend: OpenAI) -> None:
@@ -452,7 +466,7 @@ async def test_a_request_is_repeated_no_more_often_than_told(models: ModelServer
         models.script(status(500, "Oops.", **SOON))
     async with opened(models.url, retries=1) as backend:
         reply = await replied(backend)
-    assert reply.failure == "The model server failed with status 500 (“Oops.”). Wait a little, then /retry."
+    assert reply.failure == "The model server failed with status 500 (“Oops.”). Wait 1 second, then /retry."
     assert len(models.requests) == 2
 
 
@@ -469,11 +483,17 @@ async def test_nothing_is_repeated_once_the_stream_has_begun(models: ModelServer
 
 
 async def test_a_request_that_would_have_to_wait_long_is_not_repeated(models: ModelServer) -> None:
-    async with opened(models.url, retries=2) as backend:
-        models.script(status(429, "Slow down.", retry_after="11"))
-        reply = await replied(backend)
-    assert reply.failure == "The model server was asked too often (“Slow down.”). Wait 11 seconds, then /retry."
-    assert len(models.requests) == 1
+    for asks, told in (
+        ({"retry_after": "11"}, "11 seconds"),
+        ({"retry_after": format_datetime(datetime.now(UTC) + timedelta(hours=5.5))}, "6 hours"),
+        ({"retry_after_ms": "90500"}, "91 seconds"),
+    ):
+        async with opened(models.url, retries=2) as backend:
+            before = len(models.requests)
+            models.script(status(429, "Slow down.", **asks))
+            reply = await replied(backend)
+        assert reply.failure == f"The model server was asked too often (“Slow down.”). Wait {told}, then /retry."
+        assert len(models.requests) == before + 1
 
 
 async def test_what_the_request_is_to_blame_for_is_not_repeated(models: ModelServer) -> None:
@@ -502,7 +522,7 @@ async def test_what_the_request_is_to_blame_for_is_not_repeated(models: ModelSer
         ),
         (
             status(401, "Incorrect key sk-12…89."),
-            "The model server wants an API key. Set OPENAI_API_KEY or --api-key-file and start Backchat again.",
+            "The model server wants an API key. Set --api-key-file or OPENAI_API_KEY and start Backchat again.",
         ),
         (
             status(402, "Insufficient Balance"),
@@ -866,7 +886,7 @@ async def test_the_models_are_listed_in_order(models: ModelServer, backend: Open
     [
         (
             status(401),
-            "The model server wants an API key. Set OPENAI_API_KEY or --api-key-file and start Backchat again.",
+            "The model server wants an API key. Set --api-key-file or OPENAI_API_KEY and start Backchat again.",
         ),
         (
             answer(404, "404 page not found"),

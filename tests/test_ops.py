@@ -132,7 +132,7 @@ def test_status_has_the_documented_fields() -> None:
 def test_usage_is_what_came_with_an_import_and_an_unknown_cost_is_null_not_zero() -> None:
     spent = {
         "input_tokens": 7, "output_tokens": 5, "total_tokens": 12, "cached_tokens": 0, "reasoning_tokens": 0,
-        "estimated_cost": None, "unpriced_replies": 1, "estimated": False,
+        "estimated_cost": None, "unpriced": 1, "estimated": False,
     }  # fmt: skip
     created = Created(input_tokens=7, output_tokens=5, model="m")
     assert reports.usage(view(created=created)).data == {

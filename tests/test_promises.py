@@ -323,6 +323,18 @@ def lying_once(write: Write) -> Write:
     return lie
 
 
+async def test_a_stop_that_only_seemed_to_fail_leaves_no_reply_behind(server: Running) -> None:
+    replies = Scripted(server)
+    async with client(server.ws()) as one:
+        await one.submit("hello")
+        await eventually(lambda: replies.prompts)
+        replace_write(server, lying_once)
+        assert (await one.submit("/stop", op_id="a"))["data"] == {"stopped": True}
+        await one.again(2)
+        assert (one.view.texts, one.view.run) == (["hello"], None)
+        assert (await one.submit("/stop", op_id="a"))["replayed"] is True
+
+
 def failing_once(write: Write) -> Write:
     """Commits nothing the first time."""
     failures = iter([True])

@@ -469,35 +469,46 @@ async def test_what_waits_is_sent_one_by_one_each_after_the_reply_before_it(tmp_
         assert shown(one) == ([], False)
 
 
-@pytest.mark.parametrize("end", ["/stop", "/undo", "/retry", "/clear", "failure"])
 async def test_after_anything_but_a_completed_reply_nothing_is_sent_until_a_person_says_so(
-    tmp_path: Path, end: str
+    server: Running, subtests: pytest.Subtests
 ) -> None:
-    async with in_reply(tmp_path, "two", "three") as (_, replies, one):
-        if end == "failure":
-            replies.fail("The model is gone.")
-        else:
-            await one.submit(end)
-        await one.until(lambda: one.view.session["queue_paused"])
-        if end != "/retry":
-            await one.until(lambda: one.view.run is None)
-            # What is said now does not wait, and that its reply completes does not set the queue going.
-            await one.submit("aside")
-        replies.say("whole")
-        replies.end()
+    for end in ("/stop", "/undo", "/retry", "/clear", "failure"):
+        with subtests.test(end):
+            replies = Scripted(server)
+            async with client(server.ws()) as one:
+                await _waits_for_a_person(replies, one, end)
+
+
+async def _waits_for_a_person(replies: Scripted, one: Client, end: str) -> None:
+    replies.say("half")
+    await one.submit("one")
+    await written(one, "half")
+    for text in ("two", "three"):
+        await one.submit(text)
+    if end == "failure":
+        replies.fail("The model is gone.")
+    else:
+        await one.submit(end)
+    await one.until(lambda: one.view.session["queue_paused"])
+    if end != "/retry":
         await one.until(lambda: one.view.run is None)
-        assert one.view.texts[-1] == "whole"
-        assert shown(one) == (["two", "three"], True)
-        before = ["one", "one" if end == "/retry" else "aside"]
-        assert asked(replies) == before
-        await one.submit("/queue go")
-        replies.say("answer")
-        await written(one, "answer")
-        assert (asked(replies), shown(one)) == ([*before, "two"], (["three"], False))
-        replies.end()
-        replies.say("and another")
-        await written(one, "and another")
-        assert (asked(replies), shown(one)) == ([*before, "two", "three"], ([], False))
+        # What is said now does not wait, and that its reply completes does not set the queue going.
+        await one.submit("aside")
+    replies.say("whole")
+    replies.end()
+    await one.until(lambda: one.view.run is None)
+    assert one.view.texts[-1] == "whole"
+    assert shown(one) == (["two", "three"], True)
+    before = ["one", "one" if end == "/retry" else "aside"]
+    assert asked(replies) == before
+    await one.submit("/queue go")
+    replies.say("answer")
+    await written(one, "answer")
+    assert (asked(replies), shown(one)) == ([*before, "two"], (["three"], False))
+    replies.end()
+    replies.say("and another")
+    await written(one, "and another")
+    assert (asked(replies), shown(one)) == ([*before, "two", "three"], ([], False))
 
 
 async def test_content_with_other_parts_than_text_waits_and_is_sent_unchanged(tmp_path: Path) -> None:
@@ -683,26 +694,33 @@ async def test_what_waits_survives_a_restart_and_is_sent_when_a_person_says_so(t
             assert (asked(replies), shown(back)) == (["two"], (["three"], False))
 
 
-@pytest.mark.parametrize("checkpointed", [True, False])
+@pytest.mark.parametrize(
+    ("saved", "texts"),
+    [("half", ["one", "half"]), ("", ["one", ""]), (None, ["one"])],
+    ids=["half", "begun", "nothing"],
+)
 async def test_a_server_that_was_killed_comes_back_with_the_queue_paused_and_sends_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpointed: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: str | None, texts: list[str]
 ) -> None:
-    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0 if checkpointed else 3600.0)
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0 if saved else 3600.0)
     async with in_reply(tmp_path / "one", "two") as (_, _, one):
         session_id = one.session_id
-        if checkpointed:
-            await eventually(lambda: stored(tmp_path / "one", "SELECT text FROM checkpoint") == [("half",)])
+        await eventually(lambda: stored(tmp_path / "one", "SELECT text FROM checkpoint") == [(saved or "",)])
         # The disk as a crash would leave it.
         shutil.copytree(tmp_path / "one", tmp_path / "two")
     assert not stored(tmp_path / "two", "SELECT * FROM event WHERE type = 'queue_paused'")
+    if saved is None:
+        # Whatever is known of the run, it is no more.
+        with sqlite3.connect(tmp_path / "two" / "backchat.db") as db:
+            db.execute("DELETE FROM checkpoint")
+        db.close()
     async with running(tmp_path / "two") as server:
         replies = Scripted(server)
         async with client(server.ws(session_id)) as one:
             await one.until(lambda: one.view.session["queue_paused"] and one.view.run is None)
             assert shown(one) == (["two"], True)
-            # That there was a run is known from its beginning on.
-            assert one.view.texts == ["one", "half" if checkpointed else ""]
-            assert one.view.messages[1]["finish"] == "interrupted"
+            assert one.view.texts == texts
+            assert [message["finish"] for message in one.view.messages[1:]] == ["interrupted"] * (len(texts) - 1)
             revision = (await one.submit("/status"))["revision"]
             assert asked(replies) == []
         async with client(server.ws(session_id)) as again:
@@ -816,8 +834,6 @@ async def test_it_can_be_taken_out_and_is_back_in_the_composer(tmp_path: Path) -
         assert shown(one) == ([], False)
 
 
-@pytest.mark.parametrize("pending", ["", " \n\t"])
-async def test_nothing_but_white_space_does_not_wait(tmp_path: Path, pending: str) -> None:
-    session_id = imported(tmp_path / "data", messages=[], pending_user_message=pending)
-    async with running(tmp_path / "data") as server, client(server.ws(session_id)) as one:
-        assert shown(one) == ([], False)
+def test_nothing_but_white_space_does_not_wait() -> None:
+    for pending in ("", " \n\t"):
+        assert waits(view(created=Created(pending=pending))) == []

@@ -202,12 +202,12 @@ def test_replies_whose_price_nobody_knows_are_counted_and_an_unknown_cost_is_not
         state, _ = advanced(before.state, before.tree, ops.finish(before, "completed"))
         before = replace(before, state=state, run=None)
         data = reports.usage(before).data
-        assert (data["unpriced_replies"], data["estimated_cost"]) == (number, 2000 / 1024)
+        assert (data["unpriced"], data["estimated_cost"]) == (number, 2000 / 1024)
     assert "cost about $1.95312, and more whose price is unknown\n" in (reports.usage(before).notice or "")
     only = view("one", run=written("x", usage=usage, model="two"), offer=OFFER)
     state, _ = advanced(only.state, only.tree, ops.finish(only, "completed"))
     outcome = reports.usage(replace(only, state=state))
-    assert (outcome.data["estimated_cost"], outcome.data["unpriced_replies"]) == (None, 1)
+    assert (outcome.data["estimated_cost"], outcome.data["unpriced"]) == (None, 1)
     assert "cost unknown" in (outcome.notice or "")
 
 
@@ -224,7 +224,7 @@ def total(messages: list[Message]) -> Json:
         **tokens,
         "total_tokens": tokens["input_tokens"] + tokens["output_tokens"],
         "estimated_cost": pytest.approx(sum(costs)) if costs else None,
-        "unpriced_replies": len(replies) - len(costs),
+        "unpriced": len(replies) - len(costs),
         "estimated": any(usage.estimated for usage in used),
     }
 
@@ -258,6 +258,11 @@ async def replying(data: Path, *pieces: str, **options: Any) -> AsyncIterator[tu
 async def reaches(one: Client, text: str, reasoning: str = "") -> None:
     """Waits until the live run has written this."""
     await one.until(lambda: one.view.run and (one.view.run["text"], one.view.run["reasoning"]) == (text, reasoning))
+
+
+async def messages(one: Client, count: int) -> None:
+    """Waits until the transcript has so many messages."""
+    await one.until(lambda: len(one.view.messages) == count)
 
 
 async def quiet(one: Client) -> None:
@@ -370,7 +375,7 @@ async def test_what_the_provider_says_of_a_reply_is_on_the_message_and_in_the_to
         assert "cost" not in one.view.messages[3]
         totals = {
             "input_tokens": 130, "output_tokens": 22, "total_tokens": 152, "cached_tokens": 64, "reasoning_tokens": 8,
-            "estimated_cost": 140 / 1024, "unpriced_replies": 1, "estimated": False,
+            "estimated_cost": 140 / 1024, "unpriced": 1, "estimated": False,
         }  # fmt: skip
         await two.at(one.view.revision)
         for each in (one, two):
@@ -493,21 +498,22 @@ async def test_a_message_after_a_failure_goes_on_from_there(tmp_path: Path) -> N
         await same_for_everyone(server, one)
 
 
-@pytest.mark.parametrize(
-    ("thought", "pieces"), [("", []), ("", [""]), ("", [" ", "\n\t"]), ("Hm.", []), ("Hm.", ["\n"])]
-)
-async def test_an_empty_reply_is_a_failure(tmp_path: Path, thought: str, pieces: list[str]) -> None:
-    async with replying(tmp_path) as (server, replies, one):
-        replies.reason(thought)
-        replies.say(*pieces)
-        replies.end()
-        ended = await one.ended((await one.submit("question"))["run_id"])
-        assert ended["reason"] == "failed"
-        assert ended["error"]["message"].startswith("The model sent an empty reply. /retry asks again")
-        answer = one.view.messages[1]
-        assert (answer["finish"], answer["note"]) == ("failed", ended["error"]["message"])
-        assert answer.get("reasoning", "") == thought
-        await same_for_everyone(server, one)
+async def test_an_empty_reply_is_a_failure(server: Running, subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, list[str]]] = [("", []), ("", [""]), ("", [" ", "\n\t"]), ("Hm.", []), ("Hm.", ["\n"])]
+    for thought, pieces in cases:
+        with subtests.test(thought=thought, pieces=pieces):
+            replies = Scripted(server)
+            replies.reason(thought)
+            replies.say(*pieces)
+            replies.end()
+            async with client(server.ws()) as one:
+                ended = await one.ended((await one.submit("question"))["run_id"])
+                assert ended["reason"] == "failed"
+                assert ended["error"]["message"].startswith("The model sent an empty reply. /retry asks again")
+                answer = one.view.messages[1]
+                assert (answer["finish"], answer["note"]) == ("failed", ended["error"]["message"])
+                assert answer.get("reasoning", "") == thought
+                await same_for_everyone(server, one)
 
 
 async def test_an_empty_reply_of_which_the_provider_said_why_says_so(tmp_path: Path) -> None:
@@ -585,22 +591,24 @@ class Faulty(Scripted):
         raise self.defect
 
 
-@pytest.mark.parametrize("defect", [ValueError("boom"), TimeoutError(), KeyError("x"), RuntimeError()], ids=repr)
 async def test_a_defect_in_a_backend_ends_its_run_and_goes_to_the_log(
-    server: Running, caplog: pytest.LogCaptureFixture, defect: Exception
+    server: Running, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
-    Faulty(server, defect)
-    async with client(server.ws()) as one:
-        with caplog.at_level(logging.ERROR, "backchat.runs"):
-            ended = await one.ended((await one.submit("question"))["run_id"])
-        assert ended["reason"] == "failed"
-        assert "a way that nobody expected" in ended["error"]["message"]
-        assert repr(defect) not in ended["error"]["message"]
-        assert (one.view.texts[1], one.view.messages[1]["finish"]) == ("half", "failed")
-        (record,) = caplog.records
-        assert record.exc_info is not None
-        assert record.exc_info[1] is defect
-        assert (await one.submit("/undo"))["data"]["removed_count"] == 2
+    for defect in (ValueError("boom"), TimeoutError(), KeyError("x"), RuntimeError()):
+        with subtests.test(repr(defect)):
+            Faulty(server, defect)
+            caplog.clear()
+            async with client(server.ws()) as one:
+                with caplog.at_level(logging.ERROR, "backchat.runs"):
+                    ended = await one.ended((await one.submit("question"))["run_id"])
+                assert ended["reason"] == "failed"
+                assert "a way that nobody expected" in ended["error"]["message"]
+                assert repr(defect) not in ended["error"]["message"]
+                assert (one.view.texts[1], one.view.messages[1]["finish"]) == ("half", "failed")
+                (record,) = caplog.records
+                assert record.exc_info is not None
+                assert record.exc_info[1] is defect
+                assert (await one.submit("/undo"))["data"]["removed_count"] == 2
 
 
 class Stubborn(Scripted):
@@ -647,42 +655,47 @@ async def test_a_reply_that_goes_on_after_it_was_stopped_counts_for_nothing_and_
 SPLICE, UPDATE, ENDED, STARTED = "transcript.spliced", "session.updated", "run.ended", "run.started"
 
 
-@pytest.mark.parametrize(
-    ("line", "frames", "left"),
-    [
-        ("/stop", [SPLICE, UPDATE, ENDED], ["before", "answer", "question", "half"]),
-        ("/undo", [SPLICE, UPDATE, ENDED, SPLICE, UPDATE], ["before", "answer"]),
-        ("/undo 2", [SPLICE, UPDATE, ENDED, SPLICE, UPDATE], []),
-        ("/retry", [SPLICE, UPDATE, ENDED, SPLICE, UPDATE, STARTED], ["before", "answer", "question"]),
-        ("/clear", [SPLICE, UPDATE, ENDED, SPLICE, UPDATE], []),
-    ],
-)
-async def test_a_command_in_mid_reply_is_one_step_for_every_client(
-    tmp_path: Path, line: str, frames: list[str], left: list[str]
-) -> None:
-    async with replying(tmp_path) as (server, replies, one), client(server.ws(one.session_id)) as two:
-        replies.say("answer")
-        replies.end()
-        await one.say("before")
-        replies.reason("Hm.")
-        replies.say("half")
-        await one.submit("question")
-        for each in (one, two):
-            await reaches(each, "half", "Hm.")
-        marks = [len(each.seen) for each in (one, two)]
-        result = await one.submit(line)
-        await two.at(result["revision"])
-        await two.until(lambda: len(two.seen) == marks[1] + len(frames))
-        # The reply to who asked comes last, and nothing in between.
-        assert [frame.get("method", "reply") for frame in one.seen[marks[0] :]] == [*frames, "reply"]
-        assert one.seen[marks[0] : -1] == two.seen[marks[1] :]
-        partial = one.seen[marks[0]]["params"]["messages"][0]
-        assert (partial["content"], partial["reasoning"], partial["finish"]) == ("half", "Hm.", "stopped")
-        assert one.seen[marks[0] + 2]["params"]["reason"] == "stopped"
-        assert one.view.texts == left
-        assert one.view.facts() == two.view.facts()
-        assert rows(tmp_path, "SELECT content, finish FROM message WHERE id = 4") == [('"half"', "stopped")]
-        await same_for_everyone(server, one, two)
+IN_MID_REPLY: list[tuple[str, list[str], list[str]]] = [
+    ("/stop", [SPLICE, UPDATE, ENDED], ["before", "answer", "question", "half"]),
+    ("/undo", [SPLICE, UPDATE, ENDED, SPLICE, UPDATE], ["before", "answer"]),
+    ("/undo 2", [SPLICE, UPDATE, ENDED, SPLICE, UPDATE], []),
+    ("/retry", [SPLICE, UPDATE, ENDED, SPLICE, UPDATE, STARTED], ["before", "answer", "question"]),
+    ("/clear", [SPLICE, UPDATE, ENDED, SPLICE, UPDATE], []),
+]
+
+
+async def test_a_command_in_mid_reply_is_one_step_for_every_client(server: Running, subtests: pytest.Subtests) -> None:
+    for line, frames, left in IN_MID_REPLY:
+        with subtests.test(line):
+            replies = Scripted(server)
+            async with client(server.ws()) as one, client(server.ws(one.session_id)) as two:
+                await _one_step(server, replies, one, two, line, frames)
+                assert one.view.texts == left
+
+
+async def _one_step(server: Running, replies: Scripted, one: Client, two: Client, line: str, frames: list[str]) -> None:
+    replies.say("answer")
+    replies.end()
+    await one.say("before")
+    replies.reason("Hm.")
+    replies.say("half")
+    await one.submit("question")
+    for each in (one, two):
+        await reaches(each, "half", "Hm.")
+    marks = [len(each.seen) for each in (one, two)]
+    result = await one.submit(line)
+    await two.at(result["revision"])
+    await two.until(lambda: len(two.seen) == marks[1] + len(frames))
+    # The reply to who asked comes last, and nothing in between.
+    assert [frame.get("method", "reply") for frame in one.seen[marks[0] :]] == [*frames, "reply"]
+    assert one.seen[marks[0] : -1] == two.seen[marks[1] :]
+    partial = one.seen[marks[0]]["params"]["messages"][0]
+    assert (partial["content"], partial["reasoning"], partial["finish"]) == ("half", "Hm.", "stopped")
+    assert one.seen[marks[0] + 2]["params"]["reason"] == "stopped"
+    assert one.view.facts() == two.view.facts()
+    stored = f"SELECT content, finish FROM message WHERE id = 4 AND session_id = '{one.session_id}'"
+    assert rows(server.settings.data, stored) == [('"half"', "stopped")]
+    await same_for_everyone(server, one, two)
 
 
 @pytest.mark.parametrize("text", ["", "half"])
@@ -725,43 +738,48 @@ async def test_a_reply_that_a_restart_cuts_short_is_kept_with_what_the_model_tho
         assert one.view.run is None
 
 
-@pytest.mark.parametrize(("thought", "text"), [("", ""), ("Hm.", ""), ("Hm.", "half"), ("", "half")])
 async def test_a_reply_that_a_crash_cuts_short_is_kept_as_it_was_saved_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thought: str, text: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0)
-    async with replying(tmp_path / "one") as (_, replies, one):
-        model = "one-mini" if thought or text else "one"
-        replies.report(model=model)
-        replies.reason(*([thought] if thought else []))
-        replies.say(*([text] if text else []))
-        run_id = (await one.submit("question"))["run_id"]
-        await reaches(one, text, thought)
-        session_id = one.session_id
-        saved = [(session_id, run_id, text, thought, model)]
-        await eventually(
-            lambda: rows(tmp_path / "one", "SELECT session_id, run_id, text, reasoning, model FROM checkpoint") == saved
-        )
+    # By session: the run, the model, what it thought, and what it had written.
+    written: dict[str, tuple[str, str, str, str]] = {}
+    async with running(tmp_path / "one") as server:
+        for thought, text in (("", ""), ("Hm.", ""), ("Hm.", "half"), ("", "half")):
+            replies = Offering(server, "one")
+            model = "one-mini" if thought or text else "one"
+            replies.report(model=model)
+            replies.reason(*([thought] if thought else []))
+            replies.say(*([text] if text else []))
+            async with client(server.ws()) as one:
+                run_id = (await one.submit("question"))["run_id"]
+                await reaches(one, text, thought)
+                written[one.session_id] = (run_id, model, thought, text)
+        saved = sorted((session_id, *run) for session_id, run in written.items())
+        query = "SELECT session_id, run_id, model, reasoning, text FROM checkpoint ORDER BY 1"
+        await eventually(lambda: rows(tmp_path / "one", query) == saved)
         # The disk as a crash would leave it.
         shutil.copytree(tmp_path / "one", tmp_path / "two")
     async with running(tmp_path / "two") as server:
-        replies = Offering(server, "one")
-        async with client(server.ws(session_id)) as one:
-            await one.until(lambda: len(one.view.messages) == 2)
-            answer = one.view.messages[1]
-            assert (answer["content"], answer.get("reasoning", "")) == (text, thought)
-            assert (answer["finish"], answer["model"], answer["run_id"]) == ("interrupted", model, run_id)
-            assert ("usage" in answer) == bool(text or thought)
-            assert ("note" in answer) == (not text), "an answer that is none says why"
-            await quiet(one)
-            assert replies.prompts == []
-            assert rows(tmp_path / "two", "SELECT * FROM checkpoint") == []
-            replies.say("whole")
-            replies.end()
-            await one.submit("/retry")
-            await quiet(one)
-            assert one.view.texts == ["question", "whole"]
-            await same_for_everyone(server, one)
+        for session_id, (run_id, model, thought, text) in written.items():
+            replies = Offering(server, "one")
+            with subtests.test(thought=thought, text=text):
+                async with client(server.ws(session_id)) as one:
+                    await messages(one, 2)
+                    answer = one.view.messages[1]
+                    assert (answer["content"], answer.get("reasoning", "")) == (text, thought)
+                    assert (answer["finish"], answer["model"], answer["run_id"]) == ("interrupted", model, run_id)
+                    assert ("usage" in answer) == bool(text or thought)
+                    assert ("note" in answer) == (not text), "an answer that is none says why"
+                    await quiet(one)
+                    assert replies.prompts == []
+                    replies.say("whole")
+                    replies.end()
+                    await one.submit("/retry")
+                    await quiet(one)
+                    assert one.view.texts == ["question", "whole"]
+                    await same_for_everyone(server, one)
+        assert rows(tmp_path / "two", "SELECT * FROM checkpoint") == []
 
 
 async def test_no_checkpoint_outlives_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -782,3 +800,16 @@ async def test_no_checkpoint_outlives_its_run(tmp_path: Path, monkeypatch: pytes
             replies.say("half")
             await one.submit("another")
             await reaches(one, "half")
+
+
+async def test_a_reply_that_is_whole_does_not_wait_long_for_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "REPORT_SECONDS", 0.01)
+    async with running(tmp_path) as server, client(server.ws()) as one:
+        replies = Scripted(server)
+        run_id = (await one.submit("hello"))["run_id"]
+        replies.say("all of it")
+        replies.report(whole=True)
+        assert (await one.ended(run_id))["reason"] == "completed"
+        assert one.view.texts == ["hello", "all of it"]

@@ -210,7 +210,7 @@ async def test_status_and_usage_say_what_the_file_says(server: Running, value: A
         "cached_tokens": 0,
         "reasoning_tokens": 0,
         "estimated_cost": fields.get("estimated_cost"),
-        "unpriced_replies": 1 if fields.get("input_tokens") and fields.get("estimated_cost") is None else 0,
+        "unpriced": 1 if fields.get("input_tokens") and fields.get("estimated_cost") is None else 0,
         "estimated": False,
     }
     context = usage["data"].pop("context_tokens")

@@ -154,7 +154,7 @@ def test_any_stale_view_plus_what_it_was_sent_equals_a_fresh_one(
     view = OldView(history, attached_at)
     for event in history.events[attached_at:]:
         before, after = history.states[event.revision - 1 : event.revision + 1]
-        told = notifications(event, before, after, history.tree)
+        told = notifications(event, before, after, OFFER, history.tree)
         assert told, "a client knows a revision by what it is told"
         for notification in told:
             view.take(notification)

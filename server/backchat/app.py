@@ -43,7 +43,7 @@ MOST_REVISION: Final = 2**53
 
 
 class Backchat:
-    """A server's parts, and its routes. Opens the data directory; raises DataDirectoryError."""
+    """A server's parts, and its routes. Opens the data directory; raises DataDirectoryError and SettingError."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -127,8 +127,8 @@ class Backchat:
             return
         if names and model is not None and not offers(self._offer, model):
             nearest = ", ".join(difflib.get_close_matches(model, names))
-            hint = f"it has {nearest}" if nearest else "`backchat models` shows what it has"
-            _log.warning("the endpoint does not list the model %s; %s", model, hint)
+            hint = f"it has {nearest}" if nearest else "`backchat models`, with the same --base-url, lists what it has"
+            _log.warning("The endpoint does not list the model %r; %s.", model, hint)
 
     async def drain(self) -> None:
         """Ends every live run, keeping what it wrote; returns once that is durable. Waits for no request's body."""

@@ -46,16 +46,23 @@ def model(view: View, name: str | None = None) -> Outcome:
             more = len(offer.models) - MOST_LISTED
             names = [*offer.models[:MOST_LISTED], *([f"and {more:,} more"] if more > 0 else [])]
             lines.append(f"There are: {', '.join(names)}")
-        elif offer.model is None:
+        elif offer.model is not None:
+            lines.append("The endpoint has not told yet which models it has; ask again in a moment.")
+        else:
             lines.append("What replies here has no models to choose from.")
         return Outcome(data={"model": view.model, "models": list(offer.models)}, notice="\n".join(lines))
-    if len(name) > MOST_MODEL or not name.isprintable():
-        raise InvalidParams(f"The name of a model is one line of at most {MOST_MODEL} characters.")
+    check_model(name)
     chosen = None if name.lower() == NONE else name
     notice = f"Model: {chosen or offer.model}, from the next reply on."
     if chosen is not None and offer.models and not offers(offer, chosen):
         notice += " It is not among those that the endpoint lists."
     return Outcome(data={"model": chosen}, events=(Decided(ModelChosen(chosen), view.state.head),), notice=notice)
+
+
+def check_model(name: str) -> None:
+    """Raises InvalidParams for what can be no name of a model."""
+    if not name.strip() or len(name) > MOST_MODEL or not name.isprintable():
+        raise InvalidParams(f"The name of a model is one line of at most {MOST_MODEL} characters.")
 
 
 def offers(offer: Offer, model: str) -> bool:
@@ -107,6 +114,6 @@ def new(view: View, title: str | None = None) -> Outcome:
         data={"session_id": view.new_id, "title": title},
         # An event here too, so that a retransmission finds the session and makes no second one.
         events=(Decided(Opened(view.new_id), state.head),),
-        notice=f"A new session: {view.new_id}",
+        notice=f"A new session: connect to /ws/{view.new_id}",
         opens=Opening(view.new_id, tuple(events)),
     )

@@ -360,8 +360,9 @@ def typing(line: str) -> Typing | None:
         return Typing(begin, line[begin:].lower(), None)
     match = _NAME.match(line, begin)
     command = TABLE.get(match[1].lower()) if match else None
-    if match is None or command is None:
+    if command is None:
         return None
+    assert match is not None
     words = _WORD.finditer(line, match.end())
     before = ""
     for argument in command.arguments:
@@ -384,5 +385,5 @@ def complete(typed: Typing, found: Iterable[Candidate]) -> list[Candidate]:
     words = [Candidate(word, "") for word in (*typed.argument.values, *typed.argument.also)]
     every = [*found, *words]
     begins = [one for one in every if one.value.lower().startswith(typed.prefix)]
-    has = [one for one in every if typed.prefix in one.value.lower() and one not in begins]
+    has = [one for one in every if one.value.lower().find(typed.prefix) > 0]
     return (begins + has)[:MOST_CANDIDATES]

@@ -8,7 +8,8 @@ from typing import Final
 from msgspec import Struct
 from platformdirs import user_data_path
 
-from backchat.errors import SettingError
+from backchat.choices import check_model
+from backchat.errors import InvalidParams, SettingError
 
 BACKENDS: Final = ("echo", "openai", "none")
 
@@ -68,7 +69,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise SettingError(f"There is no backend {self.backend!r}; choose one of {', '.join(BACKENDS)}.")
         if self.backend == "openai":
             if not self.model:
-                raise SettingError("Name the model that replies with --model; `backchat models` lists what there is.")
+                raise SettingError(
+                    "Name the model that replies with --model; `backchat models`, with the same --base-url, lists them."
+                )
+            try:
+                check_model(self.model)
+            except InvalidParams as error:
+                raise SettingError(f"{error} See --model.") from error
         elif self.base_url is not None:
             raise SettingError("--base-url goes with --backend openai.")
         for name, least, most in _RANGES:

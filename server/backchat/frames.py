@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from backchat.commands import Candidate, CommandInfo, check_text
 from backchat.errors import BackchatError, InvalidParams, InvalidRequest, ParseError, UnknownMethod
-from backchat.reports import queue_fields, spent_fields, status_fields
+from backchat.reports import queue_fields, shown_model, spent_fields, status_fields
 from backchat.transcript import Cause, Event, Message, State, Tree, splice
 from backchat.views import Offer
 
@@ -391,7 +391,6 @@ def error_reply(request_id: RequestId, error: BackchatError) -> str:
 
 _FIELDS: Final = (
     "title",
-    "model",
     "workspace",
     "personality",
     "system",
@@ -406,7 +405,7 @@ def session_fields(session_id: str, state: State, offer: Offer, tree: Tree, runn
     return {**status_fields(session_id, state, offer, tree[state.head].depth, running), **spent_fields(state.spent)}
 
 
-def notifications(event: Event, before: State, after: State, tree: Tree) -> list[Notification]:
+def notifications(event: Event, before: State, after: State, offer: Offer, tree: Tree) -> list[Notification]:
     """What a connected client is sent for one event, in order: the splice first, so that a client which lost the rest
     is healed by the `session` of its next `attached`."""
     sent: list[Notification] = []
@@ -422,6 +421,8 @@ def notifications(event: Event, before: State, after: State, tree: Tree) -> list
             ),
         )
     changed = {name: value for name in _FIELDS if (value := getattr(after, name)) != getattr(before, name)}
+    if (model := shown_model(after, offer)) != shown_model(before, offer):
+        changed["model"] = model
     if spliced is not None and (count := tree[after.head].depth) != tree[before.head].depth:
         changed["message_count"] = count
     if after.queue is not before.queue:

@@ -10,14 +10,14 @@ from backchat.errors import BackendFailed
 
 FRESH_SECONDS: Final = 60.0
 """How long an answer is good for."""
-AGAIN_SECONDS: Final = 10.0
+AGAIN_SECONDS: Final = 2.0
 """How long a failure is."""
 
 _log = logging.getLogger("backchat.models")
 
 
 class Models:
-    """Keeps the names of a backend's models: `known` is called with them whenever they were asked for."""
+    """Keeps the names of a backend's models: `known` is called with them whenever the backend has told them."""
 
     def __init__(self, backend: Backend, known: Callable[[tuple[str, ...]], None]) -> None:
         self._backend = backend

@@ -45,7 +45,7 @@ from backchat.views import (
 PREVIEW: Final = 40
 """How many characters of an undone message its reply shows (DESIGN section 5)."""
 AUTOMATIC_TITLE: Final = 60
-"""The longest title made from a message, in characters."""
+"""The longest title made from a message, in characters, the ellipsis not counted."""
 
 
 class Stopped(Struct, frozen=True):
@@ -151,19 +151,22 @@ def submit(view: View, content: Any) -> Outcome:
 
 def _automatic_title(view: View, content: Any) -> str | None:
     """A title from the first message, unless the session has one that a person gave, or one from a message that is
-    still the first."""
-    state = view.state
-    if state.title_given or (state.title and view.head.turn is not None):
+    still the first. `content` is that of the message to come."""
+    state, first = view.state, view.head.turn
+    if state.title_given or (first is not None and state.title and not state.title.isspace()):
         return None
+    while first is not None and (earlier := first.parent.turn) is not None:
+        first = earlier
+    text = text_of(content if first is None else first.message.content)
     # No more words of a long message than can matter.
-    title = " ".join(text_of(content).split(None, AUTOMATIC_TITLE + 1)[: AUTOMATIC_TITLE + 1])
+    title = " ".join(text.split(None, AUTOMATIC_TITLE + 1)[: AUTOMATIC_TITLE + 1])
     if len(title) <= AUTOMATIC_TITLE:
         return title or None
     whole = title[: AUTOMATIC_TITLE + 1].rpartition(" ")[0]
     return (whole or title[:AUTOMATIC_TITLE]) + "…"
 
 
-_INTERRUPTED: Final = "This was interrupted before the answer came. /retry asks again."
+_INTERRUPTED: Final = "It was interrupted before anything of the answer was kept. /retry asks again."
 
 
 def finish(view: View, reason: str, error: BackchatError | None = None) -> Outcome:

@@ -51,7 +51,7 @@ def spent_fields(spent: Spent) -> dict[str, Any]:
         "cached_tokens": spent.cached_tokens,
         "reasoning_tokens": spent.reasoning_tokens,
         "estimated_cost": spent.cost,
-        "unpriced_replies": spent.unpriced,
+        "unpriced": spent.unpriced,
         "estimated": spent.estimated,
     }
 

@@ -16,6 +16,9 @@ from backchat.sessions import Run, Session
 CHECKPOINT_SECONDS: Final = 1.0
 """How much of a reply a crash can cost, at the most."""
 
+REPORT_SECONDS: Final = 5.0
+"""How long to wait, once a reply is whole, for what its provider says about it."""
+
 _log = logging.getLogger("backchat.runs")
 
 
@@ -67,6 +70,8 @@ class Runs:
                 raise BackendFailed(_EMPTY if run.note is None else f"{run.note} There was no answer: {_ADVICE}")
         except BackendFailed as failure:
             reason, error = "failed", failure
+            if run.live:
+                _log.warning("session %s: reply %s failed: %s", session.id, run.run_id, failure)
         except Exception:  # noqa: BLE001
             # A defect in a backend must end its run, or the session would wait for ever.
             _log.exception("the backend failed")
@@ -83,16 +88,19 @@ class Runs:
         loop = asyncio.get_running_loop()
         first = loop.time() + self._bounds.first_delta_seconds
         begun = False
+        over: float | None = None
         left = self._bounds.characters
         async with aclosing(self._backend.reply(prompt)) as pieces:
             while True:
-                limit = asyncio.timeout_at(loop.time() + self._bounds.delta_seconds if begun else first)
+                limit = asyncio.timeout_at(over or (loop.time() + self._bounds.delta_seconds if begun else first))
                 try:
                     async with limit:
                         piece = await anext(pieces, None)
                 except TimeoutError as error:
                     if not limit.expired():
                         raise
+                    if over is not None:
+                        return
                     raise BackendFailed(self._stalled(begun)) from error
                 if piece is None:
                     return
@@ -106,6 +114,8 @@ class Runs:
                             " --reply-characters sets the limit."
                         )
                     left -= len(piece.text)
+                elif piece.whole and over is None:
+                    over = loop.time() + REPORT_SECONDS
                 yield piece
 
     def _stalled(self, begun: bool) -> str:

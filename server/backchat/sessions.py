@@ -61,7 +61,7 @@ from backchat.transcript import (
     path,
     text_of,
 )
-from backchat.views import LiveRun, Offer, Outcome, StartRun, StopRun, View
+from backchat.views import LiveRun, Offer, Outcome, StartRun, StopRun, View, preview
 
 SESSION_ID: Final = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 OWNER: Final = "local"
@@ -275,7 +275,7 @@ class Session:
             case "personalities":
                 return [Candidate(name, "") for name in sorted(offer.personalities, key=str.lower)]
             case "queued":
-                return [Candidate(str(one.id), text_of(one.content)[:SUMMARY]) for one in state.queue]
+                return [Candidate(str(one.id), preview(text_of(one.content), SUMMARY)) for one in state.queue]
             case "title":
                 return [Candidate(state.title, "the title now")] if state.title else []
             case "commands":
@@ -550,7 +550,7 @@ class Session:
         for step in pending.steps:
             self._published = step.after
             self._history.append(step)
-            for notification in frames.notifications(step.event, step.before, step.after, self._tree):
+            for notification in self._notifications(step):
                 hub.publish(self.id, frames.notification(notification))
             if stopped is not None and isinstance(step.event.body, Replied):
                 self._publish_end(*stopped)
@@ -563,6 +563,9 @@ class Session:
         pending.give(pending.result())
         if pending.deletes:
             self._close_all(SessionDeleted())
+
+    def _notifications(self, step: Step) -> list[frames.Notification]:
+        return frames.notifications(step.event, step.before, step.after, self._around.offer(), self._tree)
 
     def _publish_end(self, run: Run, stop: StopRun) -> None:
         self._shown_run = None
@@ -612,7 +615,7 @@ class Session:
         events: list[msgspec.Raw] = []
         size = 0
         for step in list(self._history)[len(self._history) - missing :]:
-            for notification in frames.notifications(step.event, step.before, step.after, self._tree):
+            for notification in self._notifications(step):
                 event = frames.bare_notification(notification)
                 size += len(bytes(event))
                 if size > TAIL_BYTES:
@@ -651,7 +654,7 @@ class Session:
         """After a load: starts the run that a commit which seemed to fail has asked for, or else keeps what a run had
         written that is no more, before anything else happens."""
         asked = next((pending.started for pending in reversed(happened) if pending.started or pending.stopped), None)
-        if asked is not None and asked.parent == self._staged.head:
+        if asked is not None:
             self._run = self._shown_run = Run(asked.run_id, asked.parent, asked.model, asked.system)
             self._around.start_run(self, self._run)
             return

@@ -15,7 +15,7 @@ from tests.support.server import Running
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 LONG = "A very long question. " * 20
-PAUSED = "Paused: nothing is sent until you say so."
+PAUSED = "Paused: these wait until you send them on. A new message goes before them."
 HOSTILE = "<b>bold</b><script>document.title='owned'</script>"
 
 

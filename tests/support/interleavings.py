@@ -21,7 +21,18 @@ from msgspec import Struct
 
 from backchat.store.base import Loaded
 from backchat.store.sqlite import Database
-from backchat.transcript import Event, HeadMoved, Node, Queued, QueueDropped, QueueSent, Replied, Submitted, path
+from backchat.transcript import (
+    Created,
+    Event,
+    HeadMoved,
+    Node,
+    Queued,
+    QueueDropped,
+    QueueSent,
+    Replied,
+    Submitted,
+    path,
+)
 from tests.support.client import PATIENCE, Client, Json, View, client, eventually
 from tests.support.model_server import Exchange, ModelServer
 from tests.support.server import Running
@@ -50,9 +61,10 @@ LINES: Final = {
     "/queue drop 2": 1,
     "/queue": 1,
     "/usage": 1,
-    "leave": 1,
+    "leave": 2,
 }
-"""What a hand does, and how often: a line as it is, `say` a message, `leave` and come back, or one of the BUTTONS."""
+"""What a hand does, and how often: a line as it is, `say` a message, one of the BUTTONS, or `leave` until everyone
+waits."""
 BUTTONS: Final = {"stop": "/stop", "go": "/queue go", "drop": "/queue drop"}
 """What a page has buttons for, and the line that does the same."""
 ANSWERS: Final = {
@@ -86,17 +98,21 @@ def schedule(random: Random, hands: Sequence[str], tag: str, numbers: Iterable[i
     """A few actions; `numbers` makes messages different from each other, `tag` names the session in them."""
     number = iter(numbers)
     actions: list[Action] = []
+    here = list(hands)
     for _ in range(random.randint(5, 12)):
         who = random.choices(("hand", MODEL, EVERYONE), (11, 9, 2))[0]
         if who == MODEL:
             actions.append((MODEL, _one_of(random, ANSWERS)))
         elif who == EVERYONE:
+            here = list(hands)
             actions.append((EVERYONE, _one_of(random, WAITS)))
         else:
-            what = _one_of(random, LINES)
+            who, what = random.choice(here), _one_of(random, LINES)
             if what.startswith("say"):
                 what = what.replace("say", f"say {tag}-{next(number)}", 1)
-            actions.append((random.choice(hands), what))
+            if what == "leave":
+                who = here.pop() if len(here) > 1 else who
+            actions.append((who, what))
     return actions
 
 
@@ -140,6 +156,8 @@ class Watcher(View):
                 assert not self._answered(params["run_id"]), "a run by the name of another"
             case _:
                 pass
+        if method in ("transcript.spliced", "session.updated"):
+            assert params["revision"] <= self.revision + 1, "an event that nobody was told of"
         if method in ("transcript.spliced", "session.updated", "run.started", "run.ended"):
             self.heard.append((method, params))
         super().apply(method, params)
@@ -199,7 +217,7 @@ class Line:
 
 
 class Hand(Protocol):
-    """Somebody at a client. Nothing here waits for an answer, but for `leave`."""
+    """Somebody at a client. Nothing here waits for an answer to a line."""
 
     name: str
     lines: dict[str, Line]
@@ -216,7 +234,10 @@ class Hand(Protocol):
         """Presses a button, if it is there."""
 
     async def leave(self) -> None:
-        """Loses the connection, or closes the page, and comes back."""
+        """Loses the connection, or loads the page anew."""
+
+    async def back(self) -> None:
+        """Returns once it is connected again, if it was not. Whatever else it does comes after that."""
 
     async def shows(self, facts: Json) -> None:
         """Fails unless this client comes to show what the facts of a view say. Precondition: it is quiet."""
@@ -230,11 +251,13 @@ class Socket:
         self.lines: dict[str, Line] = {}
         self.view = Watcher()
         self.left = False
+        self.away = False
         self._server = server
         self._session_id = ""
         self._stack = AsyncExitStack()
         self._numbers: dict[int, Line] = {}
         self._read = 0
+        self._told = 0
         self.client: Client
 
     async def open(self, session_id: str = "") -> str:
@@ -243,7 +266,7 @@ class Socket:
         opened = client(self._server.ws(session_id, query), self.view)
         self.client = await self._stack.enter_async_context(opened)
         self._session_id = self.view.session["session_id"]
-        self._numbers, self._read = {}, 0
+        self._numbers, self._read, self._told = {}, 0, 0
         return self._session_id
 
     async def close(self) -> None:
@@ -253,16 +276,20 @@ class Socket:
     def _unanswered(self) -> list[Line]:
         seen = self.client.seen
         for frame in seen[self._read :]:
-            if "method" not in frame and frame["id"] in self._numbers:
+            if "method" in frame:
+                self._told = max(self._told, frame["params"].get("revision", 0))
+            elif frame["id"] in self._numbers:
                 self._numbers.pop(frame["id"]).reply = frame
+                assert frame.get("result", {}).get("revision", 0) <= self._told, "a reply before the events it tells of"
         self._read = len(seen)
         return [line for line in self.lines.values() if line.reply is None]
 
     @property
     def waiting(self) -> list[str]:
-        return [str(line.said) for line in self._unanswered]
+        return [] if self.away else [str(line.said) for line in self._unanswered]
 
     async def submit(self, line: str | list[Json]) -> None:
+        await self.back()
         op_id = f"{self.name}-{len(self.lines)}"
         text, content = (line, None) if isinstance(line, str) else (None, line)
         self.lines[op_id] = Line(op_id, text, content)
@@ -276,6 +303,7 @@ class Socket:
         self._numbers[number] = line
 
     async def press(self, button: str) -> None:
+        await self.back()
         # A raw socket has none; whoever is at it sees the same and types.
         session = self.view.session
         there = {"stop": self.view.run, "go": session["queue_paused"], "drop": session["queue"]}
@@ -283,13 +311,18 @@ class Socket:
             await self.submit(BUTTONS[button])
 
     async def leave(self) -> None:
-        self.left = True
-        self.client.socket.transport.abort()
-        await self._stack.aclose()
-        lost = self._unanswered
-        await self.open(self._session_id)
-        for line in lost:
-            await self._send(line, {})
+        if not self.away:
+            self.left = self.away = True
+            self.client.socket.transport.abort()
+            await self._stack.aclose()
+
+    async def back(self) -> None:
+        if self.away:
+            self.away = False
+            lost = self._unanswered
+            await self.open(self._session_id)
+            for line in lost:
+                await self._send(line, {})
 
     async def shows(self, facts: Json) -> None:
         # The reply to a read comes after all that was published before.
@@ -417,6 +450,7 @@ class Conversation:
                     await self._act(who, what)
                     for _ in range(random.choice((0, 0, 1, 3, 9))):
                         await asyncio.sleep(0)
+                await self._gather()
                 await self.quiet()
                 await self.agree()
         except Exception as error:
@@ -436,13 +470,20 @@ class Conversation:
             if number is not None:
                 await self.model.do(what, number, lambda: self._seen)
         elif who == EVERYONE:
+            await self._gather()
             await (self.quiet() if what == "quiet" else eventually(lambda: not self._busy))
         elif what in BUTTONS:
             await self.hands[who].press(what)
         elif what == "leave":
             await self.hands[who].leave()
+            # The first one is who the others are compared with.
+            await self.first.back()
         else:
             await self.hands[who].submit(message(what) if what.startswith("say") else what)
+
+    async def _gather(self) -> None:
+        for hand in self.hands.values():
+            await hand.back()
 
     @property
     def _busy(self) -> bool:
@@ -461,8 +502,8 @@ class Conversation:
         return self.model.open
 
     async def quiet(self) -> None:
-        """Returns once nothing more happens by itself: everyone is answered, and the live reply, if there is one, is
-        with every client as far as the model has said it."""
+        """Returns once nothing more happens by itself: whoever is there has been answered, and the live reply, if there
+        is one, is with every client as far as the model has said it."""
         while True:
             await eventually(self._is_quiet)
             running = (await self.first.client.submit("/status"))["data"]["agent_running"]
@@ -523,6 +564,7 @@ def audit(loaded: Loaded, model: Model, lines: Iterable[Line]) -> None:
     """Fails unless the log accounts for every line that was answered, every reply and every request to the model."""
     model.look()
     _account_for_lines(loaded, {line.op_id: line for line in lines})
+    _account_for_heads(loaded)
     runs = _runs(loaded)
     _account_for_replies(loaded, runs, model)
     _account_for_requests(loaded, runs, model)
@@ -542,7 +584,9 @@ def _account_for_lines(loaded: Loaded, lines: dict[str, Line]) -> None:
         event = logged.get(op_id)
         assert line.reply is not None
         if "error" in line.reply:
-            assert line.reply["error"]["data"]["code"] in REFUSALS, line.reply
+            # A page gives a refused line back into the composer, perhaps before another that is just being sent.
+            merged = {"bad_argument"} if "\n" in (line.text or "") else set()
+            assert line.reply["error"]["data"]["code"] in REFUSALS | merged, line.reply
             assert event is None, "refused, and done all the same"
             continue
         result = line.reply["result"]
@@ -557,9 +601,12 @@ def _account_for_lines(loaded: Loaded, lines: dict[str, Line]) -> None:
                 assert isinstance(event.body, Submitted)
                 assert event.body.message == number
                 assert loaded.tree[number].message.content == line.said
-            case {"command": "undo" | "retry"}:
+            case {"command": "undo" | "retry", "data": {"removed_count": removed, **more}}:
                 assert event is not None
                 assert isinstance(event.body, HeadMoved)
+                before = loaded.tree[loaded.history[event.revision - 2].after.head]
+                # A retry keeps the message that it sends again.
+                assert before.depth - loaded.tree[event.head].depth + ("resent" in more) == removed
             case {"command": "clear", "data": {"removed_count": removed}}:
                 assert (event is not None) == (removed > 0)
             case {"command": "stop", "data": {"stopped": stopped}}:
@@ -569,6 +616,29 @@ def _account_for_lines(loaded: Loaded, lines: dict[str, Line]) -> None:
                 assert event.body == QueueDropped(number)
             case _:
                 pass
+
+
+def _account_for_heads(loaded: Loaded) -> None:
+    """Each event moved the head where it should: nobody's words are lost, and what is taken back is what was meant."""
+    for step in loaded.history:
+        head, event = loaded.tree[step.before.head], step.event
+        match event.body, event.cause.command:
+            case ((Submitted(message=number) | QueueSent(message=number) | Replied(message=number)), _):
+                assert event.head == number
+                assert loaded.tree[number].parent is head
+            case HeadMoved(), "retry":
+                assert head.turn is loaded.tree[event.head]
+            case HeadMoved(), "undo":
+                # The head before a user message.
+                taken = {message.id: message for message in path(head, loaded.tree[event.head].depth)}
+                assert loaded.tree[min(taken)].parent.id == event.head
+                assert taken[min(taken)].role == "user"
+            case HeadMoved(), "clear":
+                assert event.head == 0
+            case Created(), _:
+                pass
+            case _:
+                assert event.head == head.id, "something that is no matter of the transcript changed it"
 
 
 def _runs(loaded: Loaded) -> list[_Started]:

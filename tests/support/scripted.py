@@ -36,9 +36,16 @@ class Scripted:
         for piece in pieces:
             self._steps.put_nowait(Delta(piece, reasoning=True))
 
-    def report(self, *, model: str | None = None, usage: Usage | None = None, note: str | None = None) -> None:
+    def report(
+        self,
+        *,
+        model: str | None = None,
+        usage: Usage | None = None,
+        note: str | None = None,
+        whole: bool = False,
+    ) -> None:
         """The provider says this of the reply."""
-        self._steps.put_nowait(Report(model=model, usage=usage, note=note))
+        self._steps.put_nowait(Report(model=model, usage=usage, note=note, whole=whole))
 
     def end(self) -> None:
         """The reply ends here."""

@@ -30,12 +30,14 @@ class Delta(Struct, frozen=True):
 class Report(Struct, frozen=True, kw_only=True):
     """What the provider says about the reply. It may come more than once; a field that is None says nothing.
 
-    `model` is the model that answered, `note` a sentence for a person about how the reply ended.
+    `model` is the model that answered, `note` a sentence for a person about how the reply ended. After `whole` there
+    is no more of the reply, only reports.
     """
 
     model: str | None = None
     usage: Usage | None = None
     note: str | None = None
+    whole: bool = False
 
 
 Piece = Delta | Report

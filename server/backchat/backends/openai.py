@@ -1,15 +1,16 @@
 """Replies from any OpenAI-compatible endpoint, by the `openai` library.
 
-The first half of this file is pure: what is sent, what a chunk of the stream says, which sentence a person reads about
-a fault. The second half, the class `OpenAI`, does the talking.
+The first half of this file is pure: what is sent, what a chunk of the stream says, which sentence a person reads
+about a fault. The second half, the class `OpenAI`, does the talking.
 """
 
-import asyncio
 import math
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncGenerator, Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -35,13 +36,8 @@ MODELS_SECONDS: Final = 10.0
 MOST_WAIT: Final = 10.0
 """How many seconds a request may be asked to wait before it is made again without telling anybody."""
 
-USAGE_SECONDS: Final = 5.0
-"""How long the count of its tokens may take once a reply has ended."""
-
 MOST_QUOTED: Final = 200
 """How many characters of a provider's own words a sentence repeats."""
-
-_END: Final = object()
 
 _MOST_TOKENS: Final = 10**12
 """A count beyond this is no count."""
@@ -100,14 +96,20 @@ _NOTES: Final = {
 
 
 class Reading:
-    """One reply as far as it has been read. `begun`: there was a chunk; `finished`: the model said that it is done."""
+    """One reply as far as it has been read. `begun`: there was a chunk."""
 
     def __init__(self) -> None:
         self.begun = False
-        self.finished = False
-        self._ended = False
+        self._reason: str | None = None
+        self._counted = False
         self._model: str | None = None
         self._thinking = Thinking()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model said that the reply is whole. Some endpoints give no reason for its end; those that count
+        do so once it has come, in a chunk without any choice."""
+        return self._counted if self._reason is None else self._reason != "error"
 
     def pieces(self, data: object) -> Iterator[Piece]:
         """What the next chunk, decoded JSON, says. Raises ValueError for one that is none."""
@@ -120,12 +122,11 @@ class Reading:
             for delta in _deltas(choice.delta or _Delta()):
                 yield from [delta] if delta.reasoning else self._thinking.split(delta.text)
             if choice.finish_reason:
-                self._ended, self.finished = True, choice.finish_reason != "error"
-                if note := _NOTES.get(choice.finish_reason):
-                    yield Report(note=note)
-        if usage := _usage(chunk.usage):
-            # Some endpoints give no reason for the end; those that count do so once it has come.
-            self.finished = self.finished or (not self._ended and not chunk.choices)
+                self._reason = choice.finish_reason
+                yield Report(note=_NOTES.get(choice.finish_reason), whole=self.finished)
+        usage = _usage(chunk.usage)
+        self._counted = usage is not None and not chunk.choices
+        if usage is not None:
             yield Report(usage=usage)
 
     def rest(self) -> Iterator[Delta]:
@@ -274,7 +275,7 @@ def _status(fault: openai.APIStatusError, asked: Asked) -> str:
     if status == 401:
         # Not quoted: a provider may repeat a part of the key.
         if not asked.keyed:
-            return "The model server wants an API key. Set OPENAI_API_KEY or --api-key-file and start Backchat again."
+            return "The model server wants an API key. Set --api-key-file or OPENAI_API_KEY and start Backchat again."
         return f"The model server did not accept the API key. Set {_OTHER_KEY}"
     if status == 402 or "insufficient_quota" in codes:
         return f"The account behind the API key has no credit left{quote}. Add some, or set {_OTHER_KEY}"
@@ -299,20 +300,16 @@ def _status(fault: openai.APIStatusError, asked: Asked) -> str:
         return f"The model server gave up waiting for the request{quote}. {asked.again()}"
     if status == 429 or status >= 500:
         what = "was asked too often" if status == 429 else f"failed with status {status}"
-        wait = _span(fault.response.headers.get("retry-after"))
+        wait = _span(_wait(fault.response.headers))
         return f"The model server {what}{quote}. {asked.again(f'Wait {wait}')}"
     return f"The model server answered with status {status}{quote}. {asked.again()}"
 
 
-_OTHER_KEY: Final = "another key (OPENAI_API_KEY or --api-key-file) and start Backchat again."
+_OTHER_KEY: Final = "another key (--api-key-file or OPENAI_API_KEY) and start Backchat again."
 
 
-def _span(retry_after: str | None) -> str:
-    """A Retry-After as a person would say it. One that is a date says no more than none: there is no clock here."""
-    try:
-        seconds = float(retry_after or "")
-    except ValueError:
-        seconds = math.nan
+def _span(seconds: float) -> str:
+    """A time to wait as a person would say it."""
     if not 0 < seconds < math.inf:
         return "a little"
     for unit, size in (("hours", 3600), ("minutes", 60)):
@@ -406,28 +403,23 @@ class OpenAI:
         except _REFUSED as fault:
             raise BackendFailed(explain(fault, asked)) from fault
         reading = Reading()
+        failure: str | None = None
         try:
             # Leaving closes the connection, which is how the model server learns that nobody listens any more.
             async with stream:
-                chunks = aiter(stream)
-                while True:
-                    async with asyncio.timeout(USAGE_SECONDS if reading.finished else None):
-                        chunk = await anext(chunks, _END)
-                    if chunk is _END:
-                        break
+                async for chunk in stream:
                     for piece in reading.pieces(chunk):
                         yield piece
-        except TimeoutError:
-            # The reply has ended; only the count of its tokens does not come.
-            pass
+            if not reading.finished:
+                failure = unfinished(reading, asked, stream.response.headers.get("content-type", ""))
         except _BROKEN as fault:
             # What goes wrong after the end of a reply costs the count of its tokens and no more.
             if not reading.finished:
-                raise BackendFailed(explain(fault, asked, begun=reading.begun)) from fault
+                failure = explain(fault, asked, begun=reading.begun)
         for piece in reading.rest():
             yield piece
-        if not reading.finished:
-            raise BackendFailed(unfinished(reading, asked, stream.response.headers.get("content-type", "")))
+        if failure is not None:
+            raise BackendFailed(failure)
 
     async def _ask(self, body: dict[str, Any]) -> openai.AsyncStream[object]:
         # Not `chat.completions.create`: that forces messages and chunks into its own types, where it fails on odd ones.
@@ -481,12 +473,19 @@ class OpenAI:
 async def _no_long_waits(response: httpx2.Response) -> None:
     """Sees to it that the library does not repeat a request that must wait long first: the person who waits is told
     instead. The header is how the library lets itself be told."""
-    try:
-        seconds = float(response.headers.get("retry-after", ""))
-    except ValueError:
-        return
-    if seconds > MOST_WAIT:
+    if _wait(response.headers) > MOST_WAIT:
         response.headers["x-should-retry"] = "false"
+
+
+def _wait(headers: httpx2.Headers) -> float:
+    """How many seconds a response asks to wait, in any form that the library heeds; 0 where it does not ask."""
+    try:
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return float(milliseconds) / 1000
+        after = headers.get("retry-after", "0")
+        return float(after) if after[:1].isdigit() else parsedate_to_datetime(after).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 class _Model(Struct):

@@ -10,11 +10,13 @@ from backchat.backends.base import Delta
 
 OPEN: Final = "<think>"
 CLOSE: Final = "</think>"
+MOST_HELD: Final = 100
+"""How many characters, white space mostly, are held back for a tag that may come."""
 
 
 class Thinking:
-    """Takes the text of one reply piece by piece, and gives it back in order. `rest` has what is held back at the end:
-    what might have become a tag."""
+    """Takes the text of one reply piece by piece, and gives it back in order. `rest` has what is held back at the
+    end: what might have become a tag."""
 
     def __init__(self) -> None:
         self._place: Literal["before", "inside", "between", "answer"] = "before"
@@ -27,7 +29,7 @@ class Thinking:
             begun = self._held.lstrip()
             if begun.startswith(OPEN):
                 self._place, self._held = "inside", begun.removeprefix(OPEN)
-            elif not OPEN.startswith(begun):
+            elif not OPEN.startswith(begun) or len(self._held) > MOST_HELD:
                 self._place = "answer"
         if self._place == "inside":
             thought, closed, after = self._held.partition(CLOSE)
