@@ -32,6 +32,7 @@ from backchat.transcript import (
     Submitted,
     SystemChosen,
     Titled,
+    Usage,
 )
 from backchat.views import LiveRun, Offer, Opening, Outcome, StopRun, View
 from tests.support.client import PATIENCE, Client, Refused, client, eventually
@@ -802,3 +803,26 @@ async def test_clear_empties_the_transcript_of_every_client_and_keeps_every_mess
         await answered(one, replies, "a new beginning")
         assert [message.content for message in replies.prompts[-1].messages] == ["a new beginning"]
         assert one.view.session["title"] == "a new beginning"
+
+
+async def test_after_every_choice_a_client_shows_what_a_fresh_one_does(tmp_path: Path) -> None:
+    async with offering(tmp_path / "data") as (server, replies), client(server.ws()) as one:
+        await answered(one, replies, "hello")
+        for line in ("/model two", "/model none", "/title T", "/personality pirate", "/personality none", "/system s"):
+            await one.at((await one.submit(line))["revision"])
+            async with client(server.ws(one.session_id)) as fresh:
+                assert one.view.facts() == fresh.view.facts(), line
+
+
+async def test_a_price_that_cannot_be_looked_up_costs_a_figure_and_not_the_session(tmp_path: Path) -> None:
+    def broken(model: str, usage: Usage) -> float | None:
+        raise RuntimeError("no such list")
+
+    async with running(tmp_path / "data") as server, client(server.ws()) as one:
+        backend = server.backchat._backend
+        assert backend is not None
+        backend.price = broken  # type: ignore[method-assign]
+        server.backchat._offer = replace(server.backchat._offer, model="m")
+        await one.say("hello")
+        assert (one.view.texts, one.view.messages[1].get("cost")) == (["hello", "hello"], None)
+        assert one.view.messages[1]["usage"]["estimated"] is True
