@@ -234,7 +234,7 @@ async def test_a_signal_does_not_wait_for_those_who_say_nothing(tmp_path: Path) 
 @unix
 @pytest.mark.parametrize("number", SIGNALS)
 async def test_a_second_signal_ends_the_server_at_once(tmp_path: Path, number: int) -> None:
-    async with serving(tmp_path, "--send-seconds", "600") as served:
+    async with serving(tmp_path, "--send-seconds", "600", "--reply-characters", "1000000") as served:
         port = httpx.URL(served.page).port
         assert port is not None
         async with client(served.ws()) as one:

@@ -169,8 +169,8 @@ class PageHand:
             self._typed += 1
 
     async def leave(self) -> None:
-        # What a page is told while it goes away, nobody hears.
-        await eventually(lambda: not self.waiting)
+        # What a page is told while it goes away, nobody hears. One that was not attached yet would not count.
+        await eventually(lambda: not self.waiting and self._attached > self._reloads)
         self.left = True
         self._reloads += 1
         await self.tab.page.reload()

@@ -90,12 +90,15 @@ WAITS: Final = {"answered": 3, "quiet": 2}
 REFUSALS: Final = {"nothing_to_retry", "nothing_to_undo", "not_queued", "queue_full", "stale_revision"}
 """How a line may be refused when somebody else was quicker."""
 
+TAG: Final = re.compile(r"([a-z][0-9]+\.[0-9]+)-")
+"""The name of a session in a message."""
+
 CHANGES: Final = ("undo", "retry", "clear")
 """Commands that a careful client sends with the revision that it has seen."""
 
 
 def schedule(random: Random, hands: Sequence[str], tag: str, numbers: Iterable[int]) -> list[Action]:
-    """A few actions; `numbers` makes messages different from each other, `tag` names the session in them."""
+    """A few actions; `numbers` makes messages different from each other, `tag` names the session in them (see TAG)."""
     number = iter(numbers)
     actions: list[Action] = []
     here = list(hands)
@@ -340,7 +343,7 @@ class Model:
 
     def __init__(self, models: ModelServer, tag: str) -> None:
         self._models = models
-        self._tag = f"{tag}-"
+        self._tag = tag
         self._looked = len(models.exchanges)
         self.exchanges: dict[int, Exchange] = {}
         self.said: dict[int, str] = {}
@@ -355,7 +358,9 @@ class Model:
         """Takes new requests in."""
         every = self._models.exchanges
         for number in range(self._looked, len(every)):
-            if self._tag in json.dumps(every[number].body["messages"][0]["content"]):
+            # Commands that came back into a composer may be a message together, without a tag.
+            tags = TAG.findall(json.dumps(every[number].body["messages"]))
+            if self._tag in (tags or [self._tag]):
                 self.exchanges[number] = every[number]
                 self.said[number] = self.thought[number] = ""
         self._looked = len(every)

@@ -16,7 +16,14 @@ SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "samples"
 
 
 class _QuietServer(BackchatServer):
-    """Leaves the signal handlers to the test runner."""
+    """Leaves the signal handlers to the test runner, and hears at once that it shall end."""
+
+    told: asyncio.Event
+
+    async def main_loop(self) -> None:
+        self.told = asyncio.Event()
+        await self.on_tick(0)
+        await self.told.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
@@ -58,6 +65,7 @@ class Running:
     async def stop(self) -> None:
         """Stops as on a signal, and returns once the data directory is free again."""
         self._server.should_exit = True
+        self._server.told.set()
         await self._task
 
 
