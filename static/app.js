@@ -152,8 +152,11 @@ function takeBack({ command, prefill }) {
 }
 
 function refused({ text, typed }, { message, data }) {
-  if (typed) composer.giveBack(text);
-  const stale = "Not done: this session has changed since, in another tab or by a line still on its way. Your line is back below.";
+  // Joined to what is typed meanwhile a command would be a message; one without a text of its own is quickly typed again.
+  const command = composer.commands.find(({ name }) => name === commandName(text, composer.commands));
+  const back = typed && !(composer.text.trim() && command?.arguments.every(({ type }) => type !== "text"));
+  if (back) composer.giveBack(text);
+  const stale = `Not done: this session has changed since, in another tab or by a line still on its way.${back ? " Your line is back below." : ""}`;
   const names = Array.isArray(data?.nearest) ? data.nearest.map((name) => name.replace(/^\//, "")) : [];
   notices.error(data?.code === "stale_revision" ? stale : message, names);
 }
@@ -172,7 +175,8 @@ async function submitLine(text) {
   // Taking something back means what one saw when typing it; a message is welcome in any case.
   const name = commandName(text, composer.commands);
   const rewrites = composer.commands.some((command) => command.name === name && command.changes_transcript);
-  current.socket.submit(text, rewrites ? { ifRevision: current.view.revision } : {});
+  const seen = current.view.log !== null; // of a session made this moment, nothing
+  current.socket.submit(text, rewrites && seen ? { ifRevision: current.view.revision } : {});
   transcript.toEnd();
 }
 

@@ -167,12 +167,12 @@ REFUSED: dict[str, tuple[tuple[str, ...], dict[str, str], str]] = {
     "an address without http": (
         ("--backend", "openai", "--model", "m", "--base-url", "127.0.0.1:11434/v1"),
         {},
-        "The base URL is no address of an API: it looks like http://127.0.0.1:11434/v1.",
+        "The base URL is not the address of an API; one looks like http://127.0.0.1:11434/v1.",
     ),
     "an address that is none, in the usual variable": (
         ("--backend", "openai", "--model", "m"),
         {"OPENAI_BASE_URL": "http://ann:secret@host:port/v1", "OPENAI_API_KEY": "k"},
-        "The base URL is no address of an API: it looks like http://127.0.0.1:11434/v1.",
+        "The base URL is not the address of an API; one looks like http://127.0.0.1:11434/v1.",
     ),
     "an address for an echo": (AN_ADDRESS, {}, "--base-url goes with --backend openai."),
     "an address for what only stores": (

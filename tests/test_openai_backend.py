@@ -1045,4 +1045,4 @@ def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
 def test_a_base_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(SettingError) as wrong:
         OpenAI(base_url=url, model="m", api_key=None, retries=0)
-    assert str(wrong.value) == "The base URL is no address of an API: it looks like http://127.0.0.1:11434/v1."
+    assert str(wrong.value) == "The base URL is not the address of an API; one looks like http://127.0.0.1:11434/v1."

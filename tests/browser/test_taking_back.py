@@ -214,3 +214,33 @@ async def test_undo_meant_for_what_another_tab_has_changed_is_not_done(
     await expect(far.composer).to_have_value("/undo")
     for tab in (near, far):
         await tab.shows("a1", "a2", "b1", "b2")
+
+
+async def test_a_refused_command_is_not_joined_to_the_next_one(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    tab = await user.opens(wire.http)
+    await tab.connected()
+    wire.cut()
+    await expect(tab.connection).to_have_attribute("data-connection", "reconnecting")
+    await tab.submit("/undo")
+    await tab.composer.fill("/undo")
+    async with client(server.ws(tab.session_id)) as other:
+        await other.say("something else")
+    wire.mend()
+    await expect(tab.alert).to_contain_text("this session has changed since")
+    await expect(tab.composer).to_have_value("/undo")
+
+
+async def test_what_was_wrong_with_a_line_is_not_covered_by_what_could_be_typed(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    await tab.ready()
+    await tab.submit("/undo")
+    await expect(tab.alert).to_contain_text("Nothing to undo.")
+    await expect(tab.composer).to_have_value("/undo")
+    await expect(tab.options).to_have_count(0)
+    await tab.type("x")
+    await tab.composer.fill("/u")
+    await expect(tab.options).not_to_have_count(0)

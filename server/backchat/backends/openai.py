@@ -509,4 +509,4 @@ def _shown(url: str) -> str:
     except (ValueError, httpx2.InvalidURL):
         pass
     # Not repeated: a password may be in it.
-    raise SettingError("The base URL is no address of an API: it looks like http://127.0.0.1:11434/v1.")
+    raise SettingError("The base URL is not the address of an API; one looks like http://127.0.0.1:11434/v1.")
