@@ -53,7 +53,7 @@ class Backchat:
             replies=backend is not None,
             model=None if backend is None else backend.model,
             personalities=_personalities(settings),
-            price=_no_price if backend is None else partial(_price, backend),
+            price=partial(_price, backend),
             most_queued=settings.queue_messages,
         )
         self._lock = _locked(settings.data)
@@ -123,9 +123,7 @@ class Backchat:
         first = not self._offer.models
         self._offer = msgspec.structs.replace(self._offer, models=names)
         model = self._offer.model
-        if not first:
-            return
-        if names and model is not None and not offers(self._offer, model):
+        if first and names and model is not None and not offers(self._offer, model):
             nearest = ", ".join(difflib.get_close_matches(model, names))
             hint = f"it has {nearest}" if nearest else "`backchat models`, with the same --base-url, lists what it has"
             _log.warning("The endpoint does not list the model %r; %s.", model, hint)
@@ -209,11 +207,9 @@ def _personalities(settings: Settings) -> dict[str, str]:
     return personalities(usual) if usual.is_dir() else {}
 
 
-def _no_price(model: str, usage: Usage) -> None:
-    """Nothing that replies costs nothing that is known."""
-
-
-def _price(backend: Backend, model: str, usage: Usage) -> float | None:
+def _price(backend: Backend | None, model: str, usage: Usage) -> float | None:
+    if backend is None:
+        return None
     try:
         return backend.price(model, usage)
     except Exception:  # noqa: BLE001

@@ -78,8 +78,10 @@ class Spent(Struct, frozen=True):
     estimated: bool = False
 
     @classmethod
-    def of(cls, message: Message) -> "Spent":
-        """What one reply took."""
+    def of(cls, message: Message) -> "Spent | None":
+        """What one reply took; None where nobody counted."""
+        if message.usage is None and message.cost is None:
+            return None
         usage, cost = message.usage or Usage(), message.cost
         return cls(
             usage.input_tokens,
@@ -137,9 +139,8 @@ class Node:
         self.depth = parent.depth + 1
         self.size = parent.size + size
         self.turn = self if message.role == "user" else parent.turn
-        usage = message.usage
-        counts = usage is not None or message.cost is not None
-        self.spent = parent.spent + Spent.of(message) if counts else parent.spent
+        usage, took = message.usage, Spent.of(message)
+        self.spent = parent.spent if took is None else parent.spent + took
         if usage is not None and usage.input_tokens:
             # The provider has counted all of it. What a model thinks is not sent again.
             self.context = usage.input_tokens + max(0, usage.output_tokens - usage.reasoning_tokens)
@@ -300,7 +301,8 @@ class Replied(Struct, frozen=True):
 
 
 class HeadMoved(Struct, frozen=True):
-    """The transcript became the path to another message (or stayed, where a retry only asks again)."""
+    """The transcript became the path to another message (or stayed, where a retry only asks again, or a stop found
+    nothing written)."""
 
 
 class Titled(Struct, frozen=True):
@@ -513,11 +515,10 @@ def apply(state: State, event: Event, tree: Tree) -> State:
         case Submitted(message=message, title=title):
             changed = {"last_message": message, **_titled(title)}
         case Replied(message=message):
-            node = tree[message]
-            reply = node.message
+            reply = tree[message].message
             changed = {"last_message": message}
-            if node.spent is not node.parent.spent:
-                changed["spent"] = state.spent + Spent.of(reply)
+            if (took := Spent.of(reply)) is not None:
+                changed["spent"] = state.spent + took
             if reply.model is not None and not state.model_chosen:
                 changed["model"] = reply.model
         case HeadMoved() | Opened():
