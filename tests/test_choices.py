@@ -1,6 +1,7 @@
 """What a person chooses: title, model, personality, system prompt, a new session, a clear transcript, help."""
 
 import contextlib
+import copy
 import json
 import sqlite3
 import sys
@@ -24,13 +25,13 @@ from backchat.prompts import personalities
 from backchat.store.sqlite import Database
 from backchat.transcript import (
     Created,
-    HeadMoved,
     ModelChosen,
     Opened,
     PersonalityChosen,
     Replied,
     Submitted,
     SystemChosen,
+    TakenBack,
     Titled,
     Usage,
 )
@@ -64,6 +65,7 @@ def decided(before: View, line: str) -> Outcome:
 
 def after(before: View, *lines: str) -> View:
     """The view once these lines have been typed; a reply that they ask for has not begun."""
+    before = replace(before, tree=copy.deepcopy(before.tree))
     for line in lines:
         state, _ = advanced(before.state, before.tree, decided(before, line))
         before = replace(before, state=state)
@@ -358,7 +360,7 @@ def test_clear_takes_everything_off_and_destroys_nothing() -> None:
     before = view(("system", "s"), ("user", "one"), ("assistant", "1"), run="half")
     outcome = decided(before, "/clear")
     assert outcome.data == {"removed_count": 4}
-    assert kinds(outcome) == [Replied, HeadMoved]
+    assert kinds(outcome) == [Replied, TakenBack]
     assert outcome.stop == StopRun("stopped")
     now = after(before, "/clear")
     assert now.head.depth == 0

@@ -121,6 +121,6 @@ def test_every_command_describes_itself() -> None:
         assert info.while_running
         assert info.usage.startswith(f"/{info.name}")
     assert set(TABLE) == {
-        "retry", "undo", "clear", "stop", "queue", "model", "personality", "system", "title", "new", "status", "usage",
-        "help",
+        "retry", "undo", "redo", "edit", "prev", "next", "pick", "goto", "drop", "clear", "stop", "queue", "model",
+        "personality", "system", "title", "new", "branch", "log", "status", "usage", "help",
     }  # fmt: skip

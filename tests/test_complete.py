@@ -5,7 +5,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -14,22 +14,9 @@ from hypothesis import strategies as st
 from backchat import models
 from backchat.backends.echo import Echo
 from backchat.choices import checked_title
-from backchat.commands import (
-    MOST_CANDIDATES,
-    TABLE,
-    WHITE_SPACE,
-    Candidate,
-    Command,
-    Invocation,
-    PlainMessage,
-    Typing,
-    check_text,
-    complete,
-    describe,
-    parse,
-    typing,
-)
-from backchat.errors import BackchatError, BackendFailed
+from backchat.commands import TABLE, WHITE_SPACE, Command, Invocation, PlainMessage, Type, check_text, describe, parse
+from backchat.completion import MOST_CANDIDATES, Candidate, Typing, complete, typing
+from backchat.errors import BackchatError, BackendFailed, BadArgument
 from backchat.models import Models
 from tests.support.client import PATIENCE, Client, Refused, client, eventually
 from tests.support.offering import Offering
@@ -45,7 +32,7 @@ def test_every_argument_of_a_command_means_something_to_its_op(command: Command)
     assert [keyword.name for keyword in keywords] == [argument.name for argument in command.arguments]
     for keyword, argument in zip(keywords, command.arguments, strict=True):
         assert (keyword.default is inspect.Parameter.empty) == argument.required
-        assert argument.type in ("count", "word", "text")
+        assert argument.type in get_args(Type)
         assert argument.summary
     assert all(argument.type != "text" for argument in command.arguments[:-1]), "text takes all the rest"
 
@@ -54,12 +41,19 @@ def test_a_client_is_told_which_arguments_have_values_to_choose_from() -> None:
     told = {info.name: [(one.name, one.type, one.completes) for one in info.arguments] for info in describe()}
     assert {name: arguments for name, arguments in told.items() if arguments} == {
         "undo": [("turns", "count", False)],
+        "redo": [("turns", "count", False)],
+        "edit": [("message", "message", True), ("text", "text", False)],
+        "pick": [("message", "message", True), ("variant", "count", True)],
+        "goto": [("to", "place", True)],
+        "drop": [("turn", "count", True)],
         "queue": [("action", "word", True), ("number", "count", True)],
         "model": [("name", "text", True)],
         "personality": [("name", "text", True)],
         "system": [("text", "text", True)],
         "title": [("text", "text", True)],
         "new": [("title", "text", False)],
+        "branch": [("message", "message", True), ("title", "text", False)],
+        "log": [("count", "count", False)],
         "help": [("command", "word", True)],
     }
 
@@ -202,6 +196,7 @@ values: dict[str, st.SearchStrategy[str]] = {
     "queued": st.integers(1, 10**6).map(str),
     "title": lines,
     "commands": st.sampled_from(sorted(TABLE)),
+    **dict.fromkeys(["messages", "said", "turns", "variants", "with_variants"], st.integers(1, 10**6).map(str)),
 }
 
 
@@ -231,13 +226,21 @@ def test_a_line_with_a_candidate_in_it_means_that_candidate(line: str, data: st.
         return
     assert 0 <= typed.start <= len(line)
     for candidate in complete(typed, data.draw(held(typed))):
-        invocation = parse(line[: typed.start] + candidate.value)
-        assert isinstance(invocation, Invocation)
         if typed.argument is None:
-            assert (invocation.command, invocation.values) == (TABLE[candidate.value[1:]], {})
-        else:
-            assert typed.argument in invocation.command.arguments
-            assert str(invocation.values[typed.argument.name]) == candidate.value
+            command = TABLE[candidate.value[1:]]
+            if not any(argument.required for argument in command.arguments):
+                assert parse(line[: typed.start] + candidate.value) == Invocation(command, {})
+            continue
+        # A message is only one where the text that must follow it does.
+        more = " x" if typed.argument.type == "message" else ""
+        try:
+            invocation = parse(line[: typed.start] + candidate.value + more)
+        except BadArgument:
+            assert typed.argument.type == "message"
+            invocation = parse(line[: typed.start] + candidate.value)
+        assert isinstance(invocation, Invocation)
+        assert typed.argument in invocation.command.arguments
+        assert str(invocation.values[typed.argument.name]) == candidate.value
 
 
 @given(typed_lines(), st.data())

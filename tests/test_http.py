@@ -40,7 +40,7 @@ STATUS_FIELDS = {
     "agent_running",
 }
 """DESIGN section 5, `/status`; what a list has of a session."""
-MORE_FIELDS = {"system", "queue", "queue_paused"}
+MORE_FIELDS = {"system", "queue", "queue_paused", "redo_steps", "branched_from"}
 """What only the session itself tells."""
 
 SLOW = {"echo_delay": 0.05}
@@ -169,6 +169,8 @@ async def test_a_new_session_is_answered_with_its_status_fields(http: httpx.Asyn
         "agent_running": False,
         "queue": [],
         "queue_paused": False,
+        "redo_steps": 0,
+        "branched_from": None,
     }
 
 

@@ -18,7 +18,9 @@ ORDER = [
     "reports",
     "choices",
     "ops",
+    "branches",
     "commands",
+    "completion",
     "frames",
     "foreign",
     "backends.base",
@@ -46,7 +48,19 @@ ORDER = [
     "cli",
     "__main__",
 ]
-PURE = {"errors", "transcript", "views", "reports", "choices", "ops", "commands", "frames", "foreign"}
+PURE = {
+    "errors",
+    "transcript",
+    "views",
+    "reports",
+    "choices",
+    "ops",
+    "branches",
+    "commands",
+    "completion",
+    "frames",
+    "foreign",
+}
 WORLDLY = {
     "asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "socket", "sqlite3", "subprocess",
     "sys", "threading", "time", "uuid",

@@ -6,7 +6,7 @@ import pytest
 
 from backchat import ops, reports
 from backchat.errors import NothingToRetry, NothingToUndo
-from backchat.transcript import Created, HeadMoved, Replied, path, text_of
+from backchat.transcript import Created, Replied, TakenBack, path, text_of
 from backchat.views import Outcome, StartRun, StopRun, View
 from tests.support.views import advanced, view
 
@@ -87,7 +87,7 @@ def test_retry_without_a_backend_takes_the_message_off_and_gives_its_text_back()
 
 def test_a_retry_of_an_unanswered_message_is_an_event_too_so_that_a_retransmission_asks_once() -> None:
     outcome = ops.retry(view("one"))
-    assert [type(decided.body) for decided in outcome.events] == [HeadMoved]
+    assert [type(decided.body) for decided in outcome.events] == [TakenBack]
     assert outcome.data["removed_count"] == 1
 
 
@@ -95,7 +95,7 @@ def test_a_retry_of_an_unanswered_message_is_an_event_too_so_that_a_retransmissi
 def test_a_command_that_changes_the_transcript_keeps_what_a_live_run_had_written(op: Any) -> None:
     before = view("one", "1", "two", run="half a th")
     outcome = op(before)
-    assert [type(decided.body) for decided in outcome.events] == [Replied, HeadMoved]
+    assert [type(decided.body) for decided in outcome.events] == [Replied, TakenBack]
     partial = outcome.events[0].added[0].message
     assert (partial.content, partial.finish, partial.run_id) == ("half a th", "stopped", "live")
     assert outcome.stop == StopRun("stopped")
@@ -104,7 +104,7 @@ def test_a_command_that_changes_the_transcript_keeps_what_a_live_run_had_written
 
 def test_a_run_that_had_written_nothing_leaves_no_message_behind() -> None:
     outcome = ops.undo(view("one", run=""))
-    assert [type(decided.body) for decided in outcome.events] == [HeadMoved]
+    assert [type(decided.body) for decided in outcome.events] == [TakenBack]
     assert outcome.stop == StopRun("stopped")
 
 
@@ -125,7 +125,7 @@ def test_status_has_the_documented_fields() -> None:
     assert reports.status(before).data == {
         "session_id": "s", "title": "T", "model": "m", "workspace": "/w", "personality": "p", "system": None,
         "message_count": 2, "created_at": 5.0, "updated_at": before.at, "agent_running": True,
-        "queue": [], "queue_paused": False,
+        "queue": [], "queue_paused": False, "redo_steps": 0, "branched_from": None,
     }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from backchat.commands import PlainMessage, describe, parse, typing
+from backchat.commands import PlainMessage, describe, parse
+from backchat.completion import typing
 from backchat.errors import BadArgument, InvalidParams, UnknownCommand
 from backchat.page import static_directory
 from tests.support.client import Json, View, client

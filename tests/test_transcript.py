@@ -6,25 +6,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backchat import ops, transcript
+from backchat import transcript
 from backchat.frames import Attached, Notification, SessionUpdated, TranscriptSpliced, notifications, session_fields
 from backchat.transcript import (
     Added,
     Created,
+    Dropped,
+    Edited,
     Message,
     Node,
+    QueueSent,
+    Redone,
     Replied,
     State,
+    Submitted,
+    TakenBack,
     Tree,
     Usage,
     common,
     fold,
     path,
+    shown,
     splice,
 )
 from backchat.views import Decided, Outcome
 from tests.support.histories import OFFER, Action, History, actions, lived
-from tests.support.views import advanced
+from tests.support.views import advanced, begun
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +116,7 @@ def test_nothing_that_was_written_ever_leaves_the_tree(chosen: list[Action], see
 
 def test_the_usage_of_every_reply_is_added_to_what_came_with_an_import() -> None:
     tree = Tree()
-    state, _ = advanced(State(), tree, ops.create(Created(input_tokens=10, output_tokens=1, estimated_cost=0.5), []))
+    state, _ = advanced(State(), tree, begun(Created(input_tokens=10, output_tokens=1, estimated_cost=0.5)))
     for number in (1, 2):
         usage = Usage(input_tokens=7, output_tokens=3)
         reply = Message(id=number, role="assistant", content="", created_at=0.0, usage=usage, cost=0.25)
@@ -125,7 +132,7 @@ class OldView:
         state = history.states[revision]
         head = history.tree[state.head]
         self.start = head.tail_start()
-        self.messages = path(head, self.start)
+        self.messages = shown(history.tree, head, state.last_message, self.start)
         self.session = session_fields("s", state, OFFER, history.tree, running=False)
 
     def take(self, notification: Notification) -> None:
@@ -158,7 +165,7 @@ def test_any_stale_view_plus_what_it_was_sent_equals_a_fresh_one(
         assert told, "a client knows a revision by what it is told"
         for notification in told:
             view.take(notification)
-    fresh = path(history.tree[history.state.head])
+    fresh = shown(history.tree, history.tree[history.state.head], history.state.last_message)
     assert view.messages == fresh[view.start :]
     assert view.session == session_fields("s", history.state, OFFER, history.tree, running=False)
 
@@ -169,3 +176,65 @@ def test_no_splice_carries_more_than_a_tail(chosen: list[Action], seed: list[str
     for before, after in zip(history.states, history.states[1:], strict=False):
         sent: Any = splice(before, after, history.tree)
         assert sent is None or len(sent.messages) <= transcript.TAIL_MESSAGES
+
+
+@given(parents, st.lists(st.integers(0, 10**6), max_size=40), st.integers(0, 10**6))
+def test_a_message_was_last_on_screen_with_the_last_head_at_or_below_it(
+    choices: list[int], moves: list[int], asked: int
+) -> None:
+    tree = grown(choices)
+    heads = [move % (len(choices) + 1) for move in moves]
+    for head in heads:
+        tree.show(head)
+    node = tree[asked % (len(choices) + 1)]
+    shown_with = [head for head in (0, *heads) if node is tree[0] or node in plain_path(tree[head])]
+    if shown_with:
+        assert tree.last_shown(node).id == shown_with[-1]
+        return
+    newest = node
+    while newest.children:
+        newest = tree[newest.children[-1]]
+    assert tree.last_shown(node) is newest
+
+
+@given(actions, seeds)
+def test_messages_know_how_many_have_the_same_parent_at_each_revision(chosen: list[Action], seed: list[str]) -> None:
+    history = lived(chosen, *seed)
+    for state in history.states:
+        there = [node for node in history.tree.nodes.values() if 0 < node.id <= state.last_message]
+        for message in shown(history.tree, history.tree[state.head], state.last_message):
+            node = history.tree[message.id]
+            siblings = sorted(other.id for other in there if other.parent is node.parent)
+            variant = message.variant or transcript.Variant(1, 1)
+            assert (variant.index, variant.count) == (siblings.index(message.id) + 1, len(siblings))
+
+
+@given(actions, seeds)
+def test_redoing_everything_brings_each_transcript_back_that_was_taken_off(
+    chosen: list[Action], seed: list[str]
+) -> None:
+    # What was on screen when something was taken off, as far back as the last message that somebody sent.
+    history = lived(chosen, *seed)
+    taken: list[int] = []
+    for event, before in zip(history.events, history.states, strict=False):
+        match event.body:
+            case Submitted() | QueueSent():
+                taken = []
+            case TakenBack() | Edited() | Dropped() if before.head != event.head:
+                taken.append(before.head)
+            case Redone(steps=steps):
+                assert taken[-steps] == event.head
+                del taken[-steps:]
+            case _:
+                pass
+    while history.state.redo is not None:
+        history.do(("redo", None))
+        if not taken:
+            break
+        # A transcript that is on screen again already is no step.
+        wanted = next((head for head in reversed(taken) if head != history.states[-2].head), None)
+        if wanted is None:
+            break
+        assert history.state.head == wanted
+        del taken[len(taken) - taken[::-1].index(wanted) - 1 :]
+    assert not [head for head in taken if head != history.state.head]

@@ -6,12 +6,13 @@ The one place where commands are listed: the parser, /help, the palette in the b
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from typing import Any, Final, Literal, assert_never
 
 from msgspec import Struct
 
-from backchat import choices, ops, reports
+from backchat import branches, choices, ops, reports
+from backchat.branches import Place
 from backchat.errors import BadArgument, InvalidParams, UnknownCommand
 from backchat.views import Outcome, View
 
@@ -21,27 +22,36 @@ WHITE_SPACE: Final = " \t\r\n"
 MOST: Final = 10**9
 """Counts above this are this: no session has as many turns."""
 
-MOST_CANDIDATES: Final = 50
-"""How many candidates a completion has at the most."""
-
-_NAME: Final = re.compile(r"/([a-z][a-z0-9_-]*)(?=([ \t\r\n])|\Z)", re.IGNORECASE | re.ASCII)
-_WORD: Final = re.compile(f"[^{WHITE_SPACE}]+")
+NAME: Final = re.compile(r"/([a-z][a-z0-9_-]*)(?=([ \t\r\n])|\Z)", re.IGNORECASE | re.ASCII)
+WORD: Final = re.compile(f"[^{WHITE_SPACE}]+")
 _COUNT: Final = re.compile(r"[0-9]+", re.ASCII)
+MESSAGE: Final = re.compile(r"#?(0*[1-9][0-9]*)", re.ASCII)
+_REVISION: Final = re.compile(r"@(0*[1-9][0-9]*)", re.ASCII)
+LEFT_OUT: Final = "--"
+"""What stands for a message that is left out, before a text that begins with a number."""
 
 
-Source = Literal["commands", "models", "personalities", "queued", "title"]
+Source = Literal[
+    "commands", "messages", "models", "personalities", "queued", "said", "title", "turns", "variants", "with_variants"
+]
 """Where the values that an argument may take are found, besides those that the table lists."""
+
+Type = Literal["count", "word", "text", "message", "place"]
 
 
 class Argument(Struct, frozen=True):
-    """One argument: `count` is a whole number from 1, `word` has no white space, `text` is all the rest of the line.
+    """One argument: `count` is a whole number from 1, `word` has no white space, `text` is all the rest of the line,
+    `message` the number of a message, `place` that or a revision like `@12`.
+
+    A message that may be left out stands before a text only: it is there if the first word is a number, unless that
+    is all of a text that is required.
 
     `values` are the words that it takes and no others; `source` and `also` are where completion finds values; `after`
     is the one value of the argument before it that it may follow.
     """
 
     name: str
-    type: Literal["count", "word", "text"]
+    type: Type
     summary: str
     required: bool = False
     values: tuple[str, ...] = ()
@@ -52,7 +62,7 @@ class Argument(Struct, frozen=True):
     @property
     def usage(self) -> str:
         """The argument in a usage line: `<name>` or, where it may be left out, `[name]`."""
-        shown = "|".join(self.values) or self.name
+        shown = "|".join(self.values) or ("message|@revision" if self.type == "place" else self.name)
         return f"<{shown}>" if self.required else f"[{shown}]"
 
 
@@ -116,7 +126,13 @@ class PlainMessage(Struct, frozen=True):
     text: str
 
 
-_TYPES: Final = {"count": "a whole number from 1", "word": "one word", "text": "the rest of the line"}
+_TYPES: Final[dict[Type, str]] = {
+    "count": "a whole number from 1",
+    "word": "one word",
+    "text": "the rest of the line",
+    "message": "the number of a message",
+    "place": "the number of a message, or @ and that of a revision",
+}
 
 
 def _help(view: View, command: str | None = None) -> Outcome:
@@ -155,6 +171,66 @@ _COMMANDS: Final = (
         "stops the reply first; what it had written is taken back too",
         ops.undo,
         (Argument("turns", "count", "how many turns, 1 if left out"),),
+        changes_transcript=True,
+    ),
+    Command(
+        "redo",
+        "Bring back what was last taken off",
+        "stops the reply first; what it had written is kept as a variant",
+        ops.redo,
+        (Argument("turns", "count", "how many turns at least, those of the last step if left out"),),
+        changes_transcript=True,
+    ),
+    Command(
+        "edit",
+        "Put another text in place of a message of yours, and ask again",
+        "stops the reply first, then asks again",
+        ops.edit,
+        (
+            Argument("message", "message", "which message, your last if left out", source="said"),
+            Argument("text", "text", "what it shall say", required=True),
+        ),
+        changes_transcript=True,
+    ),
+    Command(
+        "prev",
+        "Show the variant before this one, of the last turn",
+        "stops the reply first; what it had written is kept as a variant",
+        branches.previous,
+        changes_transcript=True,
+    ),
+    Command(
+        "next",
+        "Show the variant after this one, of the last turn",
+        "stops the reply first; what it had written is kept as a variant",
+        branches.following,
+        changes_transcript=True,
+    ),
+    Command(
+        "pick",
+        "Show a message, or a variant of it, and what followed it when it was last on screen",
+        "stops the reply first, unless the message is on screen",
+        branches.pick,
+        (
+            Argument("message", "message", "which message", required=True, source="with_variants"),
+            Argument("variant", "count", "which of its variants, itself if left out", source="variants"),
+        ),
+        changes_transcript=True,
+    ),
+    Command(
+        "goto",
+        "End the transcript with a message, or as it was at a revision",
+        "stops the reply first; what it had written is kept as a variant",
+        branches.goto,
+        (Argument("to", "place", "a message, or a revision like @12", required=True, source="messages"),),
+        changes_transcript=True,
+    ),
+    Command(
+        "drop",
+        "Take one earlier turn out, and keep what follows",
+        "stops the reply first; what it had written stays at the end",
+        ops.drop,
+        (Argument("turn", "count", "which turn, from 1", required=True, source="turns"),),
         changes_transcript=True,
     ),
     Command(
@@ -218,6 +294,23 @@ _COMMANDS: Final = (
         choices.new,
         (Argument("title", "text", "its title; its first message gives one if left out"),),
     ),
+    Command(
+        "branch",
+        "Begin a new session with the transcript up to a message",
+        "answers at once, and leaves the reply alone",
+        branches.branch,
+        (
+            Argument("message", "message", "the last message to take along, all if left out", source="messages"),
+            Argument("title", "text", "its title"),
+        ),
+    ),
+    Command(
+        "log",
+        "Show what was done to this session, newest first",
+        "answers at once",
+        reports.log,
+        (Argument("count", "count", f"how many events, {reports.LOGGED} if left out"),),
+    ),
     Command("status", "Show what this session is", "answers at once", reports.status),
     Command("usage", "Show the tokens and the cost so far", "answers at once", reports.usage),
     Command(
@@ -264,11 +357,11 @@ def parse(line: str) -> Invocation | PlainMessage:
     line = line.strip(WHITE_SPACE)
     if not line:
         raise InvalidParams("There is nothing to send: the text is empty.")
-    if line.startswith("//") and _looks_like_command(line[1:]):
+    if line.startswith("//") and looks_like_command(line[1:]):
         return PlainMessage(line[1:])
-    if not _looks_like_command(line):
+    if not looks_like_command(line):
         return PlainMessage(line)
-    match = _NAME.match(line)
+    match = NAME.match(line)
     assert match is not None
     command = _find(match[1].lower())
     return Invocation(command, _values(command, line[match.end() :].strip(WHITE_SPACE)))
@@ -285,8 +378,8 @@ def check_text(text: str, *, nul: bool = False) -> None:
             raise InvalidParams("The text has half of a surrogate pair in it.") from error
 
 
-def _looks_like_command(line: str) -> bool:
-    match = _NAME.match(line)
+def looks_like_command(line: str) -> bool:
+    match = NAME.match(line)
     if match is None:
         return False
     command = TABLE.get(match[1].lower())
@@ -298,7 +391,7 @@ def _looks_like_command(line: str) -> bool:
 def _values(command: Command, rest: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     word = ""
-    for argument in command.arguments:
+    for number, argument in enumerate(command.arguments):
         if argument.after is not None and argument.after != word.lower():
             break
         if not rest:
@@ -309,16 +402,46 @@ def _values(command: Command, rest: str) -> dict[str, Any]:
             values[argument.name], rest = rest, ""
             break
         word, *others = re.split(f"[{WHITE_SPACE}]+", rest, maxsplit=1)
-        rest = others[0] if others else ""
-        values[argument.name] = _number(command, argument, word) if argument.type == "count" else word
-        if argument.values:
-            values[argument.name] = word.lower()
-            if word.lower() not in argument.values:
-                raise BadArgument(f"{argument.name} must be {' or '.join(argument.values)}.", command.usage)
+        after = others[0] if others else ""
+        if argument.type == "message" and not argument.required:
+            if word == LEFT_OUT:
+                rest = after
+                continue
+            if not MESSAGE.fullmatch(word) or (command.arguments[number + 1].required and not after):
+                continue
+        rest = after
+        values[argument.name] = _value(command, argument, word)
     if rest:
         problem = "takes no argument" if not command.arguments else "takes fewer arguments"
         raise BadArgument(f"/{command.name} {problem}.", command.usage)
     return values
+
+
+def _value(command: Command, argument: Argument, word: str) -> Any:
+    match argument.type:
+        case "count":
+            return _number(command, argument, word)
+        case "message":
+            found = MESSAGE.fullmatch(word)
+            if found is None:
+                raise BadArgument(f"{argument.name} must be the number of a message.", command.usage)
+            return _number(command, argument, found[1])
+        case "place":
+            if found := MESSAGE.fullmatch(word):
+                return Place(message=_number(command, argument, found[1]))
+            if found := _REVISION.fullmatch(word):
+                return Place(revision=_number(command, argument, found[1]))
+            raise BadArgument(
+                f"{argument.name} must be the number of a message, or @ and that of a revision.", command.usage
+            )
+        case "word" | "text":
+            if not argument.values:
+                return word
+            if word.lower() not in argument.values:
+                raise BadArgument(f"{argument.name} must be {' or '.join(argument.values)}.", command.usage)
+            return word.lower()
+        case _:
+            assert_never(argument.type)
 
 
 def _number(command: Command, argument: Argument, word: str) -> int:
@@ -327,63 +450,3 @@ def _number(command: Command, argument: Argument, word: str) -> int:
         raise BadArgument(f"{argument.name} must be a whole number from 1.", command.usage)
     # int() refuses thousands of digits, and nobody means them.
     return min(int(digits), MOST) if len(digits) < 20 else MOST
-
-
-# Completion.
-
-
-class Candidate(Struct, frozen=True):
-    """A value for the word being typed, and what it is."""
-
-    value: str
-    summary: str
-
-
-class Typing(Struct, frozen=True):
-    """The word that is being typed at the end of a line: it begins at index `start`, and is `prefix` so far.
-
-    `argument` is what it is for; None for the name of a command.
-    """
-
-    start: int
-    prefix: str
-    argument: Argument | None
-
-
-def typing(line: str) -> Typing | None:
-    """What is being typed at the end of a line; None where it is nothing that has values to choose from."""
-    begin = len(line) - len(line.lstrip(WHITE_SPACE))
-    if not _looks_like_command(line[begin:]) and line[begin:] != "/":
-        return None
-    match = re.match(r"/([a-z][a-z0-9_-]*)?\Z", line[begin:], re.IGNORECASE | re.ASCII)
-    if match is not None:
-        return Typing(begin, line[begin:].lower(), None)
-    match = _NAME.match(line, begin)
-    command = TABLE.get(match[1].lower()) if match else None
-    if command is None:
-        return None
-    assert match is not None
-    words = _WORD.finditer(line, match.end())
-    before = ""
-    for argument in command.arguments:
-        if argument.after is not None and argument.after != before:
-            return None
-        word = next(words, None)
-        start = len(line) if word is None else word.start()
-        if word is None or word.end() == len(line) or argument.type == "text":
-            return Typing(start, line[start:].lower(), argument)
-        before = word[0].lower()
-    return None
-
-
-def complete(typed: Typing, found: Iterable[Candidate]) -> list[Candidate]:
-    """The candidates for what is being typed, out of those that its source holds: what begins with it, then what has
-    it somewhere."""
-    if typed.argument is None:
-        table = [Candidate(f"/{command.name}", command.summary) for command in TABLE.values()]
-        return [candidate for candidate in table if candidate.value.startswith(typed.prefix)]
-    words = [Candidate(word, "") for word in (*typed.argument.values, *typed.argument.also)]
-    every = [*found, *words]
-    begins = [one for one in every if one.value.lower().startswith(typed.prefix)]
-    has = [one for one in every if one.value.lower().find(typed.prefix) > 0]
-    return (begins + has)[:MOST_CANDIDATES]

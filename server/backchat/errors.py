@@ -2,8 +2,7 @@
 
 `name` is the stable name that a client sees as `data.code` (DESIGN section 4), `number` the JSON-RPC error code,
 `status` the HTTP status, `close` the WebSocket close code where the situation ends or refuses a connection. Turning
-an error into a frame or a response happens in one place each: `frames.error_reply` and
-`api.error_response`.
+an error into a frame or a response happens in one place each: `frames.error_reply` and `api.error_response`.
 """
 
 from typing import Any, ClassVar, Final
@@ -116,6 +115,81 @@ class NothingToUndo(BackchatError):
 
     def __init__(self) -> None:
         super().__init__("Nothing to undo.")
+
+
+class NothingToRedo(BackchatError):
+    """Nothing has been taken off that is not back, or a message has been submitted since."""
+
+    name = "nothing_to_redo"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing to redo.")
+
+
+class NothingToEdit(BackchatError):
+    """The transcript has no user message."""
+
+    name = "nothing_to_edit"
+
+    def __init__(self) -> None:
+        super().__init__("No message to edit.")
+
+
+class NothingToBranch(BackchatError):
+    """The transcript is empty."""
+
+    name = "nothing_to_branch"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing is on screen to branch from; /new begins an empty session.")
+
+
+class NotEditable(BackchatError):
+    """A message that no person wrote."""
+
+    name = "not_editable"
+
+    def __init__(self, message: int) -> None:
+        super().__init__(f"Message {message:,} is not a person's; only those can be edited.")
+
+
+class NoSuchMessage(BackchatError):
+    """No message of the session has this id. `before_text`: a free text could have followed."""
+
+    name = "no_such_message"
+    status = 404
+
+    def __init__(self, message: int, *, before_text: bool = False) -> None:
+        hint = " Put -- before a text that begins with a number." if before_text else ""
+        super().__init__(f"There is no message {message:,} in this session.{hint}")
+
+
+class NoSuchTurn(BackchatError):
+    """The transcript has fewer turns than this. `turns`: how many."""
+
+    name = "no_such_turn"
+    status = 404
+
+    def __init__(self, turn: int, turns: int) -> None:
+        there = "there are none" if turns == 0 else f"there {'is' if turns == 1 else 'are'} {turns:,}"
+        super().__init__(f"The transcript has no turn {turn:,}; {there}.", turns=turns)
+
+
+class NoSuchVariant(BackchatError):
+    """A message has no such variant, or the last turn none before or after the one on screen."""
+
+    name = "no_such_variant"
+    status = 404
+
+
+class NoSuchRevision(BackchatError):
+    """The session is not at this revision yet. `revision` is the current one."""
+
+    name = "no_such_revision"
+    status = 404
+
+    def __init__(self, asked: int, revision: int) -> None:
+        super().__init__(f"There is no revision {asked:,} yet; the last is {revision:,}.", revision=revision)
 
 
 class QueueFull(BackchatError):

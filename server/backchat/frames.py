@@ -11,9 +11,10 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from backchat.commands import Candidate, CommandInfo, check_text
+from backchat.commands import CommandInfo, check_text
+from backchat.completion import Candidate
 from backchat.errors import BackchatError, InvalidParams, InvalidRequest, ParseError, UnknownMethod
-from backchat.reports import queue_fields, shown_model, spent_fields, status_fields
+from backchat.reports import queue_fields, redo_steps, shown_model, spent_fields, status_fields
 from backchat.transcript import Cause, Event, Message, State, Tree, splice
 from backchat.views import Offer
 
@@ -427,6 +428,8 @@ def notifications(event: Event, before: State, after: State, offer: Offer, tree:
         changed["message_count"] = count
     if after.queue is not before.queue:
         changed["queue"] = queue_fields(after)
+    if (steps := redo_steps(after)) != redo_steps(before):
+        changed["redo_steps"] = steps
     if after.spent is not before.spent:
         changed |= spent_fields(after.spent)
     if changed or not sent:

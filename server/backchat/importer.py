@@ -18,7 +18,7 @@ from backchat.foreign import Broken, Imported, NotASession, session_of
 from backchat.sessions import OWNER, SESSION_ID, new_log
 from backchat.store.base import Commit, SessionInfo, first_commit
 from backchat.store.sqlite import Database
-from backchat.transcript import Cause
+from backchat.transcript import Cause, chained
 
 MOST_BYTES: Final = 1024**3
 """Files above this are not read."""
@@ -97,4 +97,9 @@ def _commit(session_id: str, imported: Imported, now: float) -> Commit:
         created_at=now if imported.created.created_at is None else imported.created.created_at,
     )
     at = now if imported.updated_at is None else imported.updated_at
-    return first_commit(info, ops.create(imported.created, imported.messages).events, at, Cause(command="import"))
+    return first_commit(
+        info,
+        ops.create(imported.created, chained(imported.messages), len(imported.messages)).events,
+        at,
+        Cause(command="import"),
+    )

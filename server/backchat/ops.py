@@ -1,33 +1,54 @@
 """What each command does: `op(view, arguments) -> Outcome`, decided and nothing else (DESIGN section 2).
 
-It does no I/O, reads no clock and takes no lock. Here is what changes the transcript, and the queue; choices.py has
-what a person can choose, reports.py what only looks.
+It does no I/O, reads no clock and takes no lock. Here is what takes back, brings back and asks again, and the queue;
+branches.py has what moves to another path of the tree, choices.py what a person can choose, reports.py what only
+looks.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from backchat.errors import BackchatError, NothingToRetry, NothingToUndo, NotQueued, QueueFull
+from backchat.errors import (
+    BackchatError,
+    NoSuchMessage,
+    NoSuchTurn,
+    NotEditable,
+    NothingToEdit,
+    NothingToRedo,
+    NothingToRetry,
+    NothingToUndo,
+    NotQueued,
+    QueueFull,
+)
 from backchat.reports import queue_fields
 from backchat.transcript import (
     BYTES_PER_TOKEN,
     Added,
     Created,
-    HeadMoved,
+    Dropped,
+    Edited,
     Message,
     Node,
+    Origin,
     Queued,
     QueueDropped,
     QueuePaused,
     QueueResumed,
     QueueSent,
+    Redone,
     Replied,
+    RunStopped,
     Submitted,
+    TakenBack,
     Usage,
     Waiting,
+    chained,
+    common,
     content_size,
+    path,
     text_of,
 )
 from backchat.views import (
@@ -57,7 +78,8 @@ class Stopped(Struct, frozen=True):
     stop: StopRun | None = None
 
 
-def _stopped(view: View) -> Stopped:
+def stopped_at(view: View) -> Stopped:
+    """Ends the live run, if there is one: what a command that changes the transcript begins with."""
     if view.run is None:
         return Stopped(view.head)
     added = _reply(view, view.run, "stopped")
@@ -123,11 +145,10 @@ def _said(view: View, content: Any, message_id: int, parent: int) -> Added:
 # What is not a command, but decided the same way.
 
 
-def create(created: Created, messages: list[Message]) -> Outcome:
-    """The first event of a session, with the messages that it begins with: ids from 1, in order."""
-    body = msgspec.structs.replace(created, messages=len(messages))
-    added = tuple(Added(message, message.id - 1, content_size(message)) for message in messages)
-    return Outcome(events=(Decided(body, len(messages), added),))
+def create(created: Created, added: Sequence[Added], head: int) -> Outcome:
+    """The first event of a session, with the messages that it begins with: ids from 1, in order, parents first."""
+    body = msgspec.structs.replace(created, messages=len(added))
+    return Outcome(events=(Decided(body, head, tuple(added)),))
 
 
 def submit(view: View, content: Any) -> Outcome:
@@ -141,7 +162,7 @@ def submit(view: View, content: Any) -> Outcome:
         return Outcome(data={"queued_id": number}, events=(Decided(Queued(number, content), state.head),))
     added = _said(view, content, state.last_message + 1, state.head)
     message_id = added.message.id
-    events = (Decided(Submitted(message_id, _automatic_title(view, content)), message_id, (added,)),)
+    events = (Decided(Submitted(message_id, _automatic_title(view, content, view.head)), message_id, (added,)),)
     start = _start(view, message_id, events)
     data: dict[str, Any] = {"message_id": message_id}
     if start is not None:
@@ -149,10 +170,10 @@ def submit(view: View, content: Any) -> Outcome:
     return Outcome(data=data, events=events, start=start)
 
 
-def _automatic_title(view: View, content: Any) -> str | None:
+def _automatic_title(view: View, content: Any, parent: Node) -> str | None:
     """A title from the first message, unless the session has one that a person gave, or one from a message that is
-    still the first. `content` is that of the message to come."""
-    state, first = view.state, view.head.turn
+    still the first. `content` is that of the message to come below `parent`."""
+    state, first = view.state, parent.turn
     if state.title_given or (first is not None and state.title and not state.title.isspace()):
         return None
     while first is not None and (earlier := first.parent.turn) is not None:
@@ -189,7 +210,7 @@ def _sent(
     """Adds waiting messages to the transcript after the events `before`, which end with `head` and message id `last`,
     and asks for a reply."""
     sent: list[Decided] = []
-    title = _automatic_title(view, messages[0].content)
+    title = _automatic_title(view, messages[0].content, view.head)
     for number, waiting in enumerate(messages, start=1):
         added = _said(view, waiting.content, last + number, head)
         head = added.message.id
@@ -209,7 +230,7 @@ def pause(view: View) -> Outcome:
 
 def retry(view: View) -> Outcome:
     """Takes the last user message and all after it off and sends the same content again."""
-    stopped = _stopped(view)
+    stopped = stopped_at(view)
     last_user = stopped.head.turn
     if last_user is None:
         raise NothingToRetry
@@ -218,7 +239,7 @@ def retry(view: View) -> Outcome:
     resend = view.offer.replies
     # An event even where the head is there already: a retry must be found by its op_id, or it would ask twice.
     head = last_user.id if resend else last_user.parent.id
-    events = (*stopped.events, Decided(HeadMoved(), head))
+    events = (*stopped.events, Decided(TakenBack(), head))
     return Outcome(
         data={"last_user_text": text, "removed_count": removed, "resent": resend},
         events=events,
@@ -231,7 +252,7 @@ def retry(view: View) -> Outcome:
 
 def undo(view: View, turns: int = 1) -> Outcome:
     """Takes the last turn off, or the last `turns` (>= 1); more than there are means all."""
-    stopped = _stopped(view)
+    stopped = stopped_at(view)
     oldest = stopped.head.turn
     if oldest is None:
         raise NothingToUndo
@@ -243,7 +264,7 @@ def undo(view: View, turns: int = 1) -> Outcome:
     text = text_of(oldest.message.content)
     return Outcome(
         data={"removed_count": removed, "removed_preview": preview(text, PREVIEW), "turns": taken},
-        events=(*stopped.events, Decided(HeadMoved(), oldest.parent.id)),
+        events=(*stopped.events, Decided(TakenBack(), oldest.parent.id)),
         notice=f"Took back {counted(taken, 'turn')} ({counted(removed, 'message')}).",
         prefill=text,
         stop=stopped.stop,
@@ -252,25 +273,140 @@ def undo(view: View, turns: int = 1) -> Outcome:
 
 def clear(view: View) -> Outcome:
     """Takes everything off; nothing is destroyed."""
-    stopped = _stopped(view)
+    stopped = stopped_at(view)
     removed = stopped.head.depth
     if removed == 0:
         return Outcome(data={"removed_count": 0}, notice="There is nothing on screen to clear.")
     return Outcome(
         data={"removed_count": removed},
-        events=(*stopped.events, Decided(HeadMoved(), 0)),
+        events=(*stopped.events, Decided(TakenBack(), 0)),
         notice=f"Cleared the transcript ({counted(removed, 'message')}).",
         stop=stopped.stop,
     )
+
+
+def redo(view: View, turns: int | None = None) -> Outcome:
+    """Brings back what the last step took off: an /undo of any length is one, and so are a /retry, a /clear, an /edit
+    and a /drop. With `turns`, as many steps as it takes to have so many turns back; more than there are means all."""
+    stopped = stopped_at(view)
+    old = stopped.head
+    steps = brought = 0
+    target = old
+    # A step whose transcript is there again already, by another way, brings nothing back.
+    for line in view.state.redo or ():
+        steps += 1
+        if line.head != target.id:
+            target = view.tree[line.head]
+            brought += line.turns
+            if turns is None or brought >= turns:
+                break
+    if target is old:
+        raise NothingToRedo
+    kept = common(old, target)
+    return Outcome(
+        data={
+            "turns": brought,
+            "restored_count": target.depth - kept.depth,
+            "removed_count": old.depth - kept.depth,
+        },
+        events=(*stopped.events, Decided(Redone(steps), target.id)),
+        notice=f"Brought back {counted(brought, 'turn')}.",
+        stop=stopped.stop,
+    )
+
+
+def edit(view: View, message: int | None = None, *, text: str) -> Outcome:
+    """Puts a message with this text beside a user message, the last of the transcript by default, and asks for a
+    reply to it. What follows the old one stays with the old one."""
+    stopped = stopped_at(view)
+    if message is None:
+        old = stopped.head.turn
+        if old is None:
+            raise NothingToEdit
+    else:
+        old = view.tree.get(message)
+        if old is None:
+            raise NoSuchMessage(message, before_text=True)
+        if old.message.role != "user":
+            raise NotEditable(message)
+    content = _with_text(old.message.content, text)
+    added = _said(view, content, view.state.last_message + len(_added(stopped)) + 1, old.parent.id)
+    title = _automatic_title(view, content, old.parent)
+    events = (*stopped.events, Decided(Edited(added.message.id, title), added.message.id, (added,)))
+    start = _start(view, added.message.id, events)
+    return Outcome(
+        data={
+            "message_id": added.message.id,
+            "edited": old.id,
+            "removed_count": stopped.head.depth - common(stopped.head, old.parent).depth,
+        },
+        events=events,
+        notice="Edited; asking again." if start is not None else "Edited.",
+        stop=stopped.stop,
+        start=start,
+    )
+
+
+def _added(stopped: Stopped) -> list[Added]:
+    return [added for decided in stopped.events for added in decided.added]
+
+
+def _with_text(content: Any, text: str) -> Any:
+    """Content with another text: what else it has (images) stays."""
+    if not isinstance(content, list):
+        return text
+    texts = [isinstance(part, dict) and part.get("type") == "text" for part in content]
+    if all(texts):
+        return text
+    place = texts.index(True) if any(texts) else len(texts)
+    parts = [part for part, is_text in zip(content, texts, strict=True) if not is_text]
+    parts.insert(place, {"type": "text", "text": text})
+    return parts
+
+
+def drop(view: View, turn: int) -> Outcome:
+    """Takes one turn out, the first of the transcript being 1; what follows it is copied (DESIGN section 2).
+    NoSuchTurn where there are not as many."""
+    stopped = stopped_at(view)
+    head = stopped.head
+    if turn > head.turns:
+        raise NoSuchTurn(turn, head.turns)
+    first = head.ancestor_of_turn(turn)
+    end = head.depth if turn == head.turns else head.ancestor_of_turn(turn + 1).depth - 1
+    added = chained(_copies(path(head, end), view.state.last_message + len(_added(stopped)) + 1), first.parent.id)
+    removed = end - first.depth + 1
+    text = text_of(first.message.content)
+    return Outcome(
+        data={"turn": turn, "removed_count": removed, "removed_preview": preview(text, PREVIEW)},
+        events=(
+            *stopped.events,
+            Decided(Dropped(first.id, len(added)), added[-1].message.id if added else first.parent.id, added),
+        ),
+        notice=f"Took turn {turn:,} out ({counted(removed, 'message')}). /redo brings it back.",
+        stop=stopped.stop,
+    )
+
+
+def _copies(messages: Sequence[Message], first: int) -> list[Message]:
+    """Copies of messages of the same session, numbered from `first`, that name the very first original of each."""
+    return [
+        # No run of this place in the tree wrote it.
+        msgspec.structs.replace(message, id=number, run_id=None, original=_own(message.original) or Origin(message.id))
+        for number, message in enumerate(messages, start=first)
+    ]
+
+
+def _own(original: Origin | None) -> Origin | None:
+    return None if original is None or original.session_id is not None else original
 
 
 def stop(view: View) -> Outcome:
     """Ends the live run and keeps what it had written."""
     if view.run is None:
         return Outcome(data={"stopped": False}, notice="No reply is being written.")
-    stopped = _stopped(view)
+    stopped = stopped_at(view)
     # An event even where nothing was written: a stop must be found by its op_id, or it would stop the next run too.
-    events = stopped.events or (Decided(HeadMoved(), view.state.head),)
+    events = stopped.events or (Decided(RunStopped(), view.state.head),)
     waiting = len(view.state.queue)
     notice = "Stopped."
     if waiting:

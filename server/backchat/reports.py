@@ -1,14 +1,46 @@
-"""What a session is and what it used, for /status and /usage and for the clients' own display."""
+"""What a session is, what it used and what was done to it, for /status, /usage and /log and for the clients' own
+display."""
 
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
-from backchat.transcript import Spent, State, text_of
+from backchat.transcript import (
+    Created,
+    Dropped,
+    Edited,
+    Event,
+    ModelChosen,
+    Opened,
+    PersonalityChosen,
+    Picked,
+    Queued,
+    QueueDropped,
+    QueuePaused,
+    QueueResumed,
+    QueueSent,
+    Redone,
+    Replied,
+    RunStopped,
+    Spent,
+    State,
+    Submitted,
+    SystemChosen,
+    TakenBack,
+    Titled,
+    Tree,
+    text_of,
+)
 from backchat.views import Offer, Outcome, View, context_tokens, counted, preview
 
 QUEUE_PREVIEW: Final = 200
 """How many characters of a waiting message are shown."""
 PROMPT_PREVIEW: Final = 40
 """How many characters of a system prompt a notice shows."""
+LOGGED: Final = 10
+"""How many events /log shows unless told."""
+MOST_LOGGED: Final = 200
+"""How many events /log shows at the most."""
+LOG_PREVIEW: Final = 60
+"""How many characters of a message a line of /log shows."""
 
 
 def shown_model(state: State, offer: Offer) -> str | None:
@@ -39,7 +71,14 @@ def status_fields(session_id: str, state: State, offer: Offer, message_count: in
         "agent_running": running,
         "queue": queue_fields(state),
         "queue_paused": state.queue_paused,
+        "redo_steps": redo_steps(state),
+        "branched_from": state.branched_from,
     }
+
+
+def redo_steps(state: State) -> int:
+    """How many steps /redo could bring back."""
+    return 0 if state.redo is None else state.redo.steps
 
 
 def spent_fields(spent: Spent) -> dict[str, Any]:
@@ -74,6 +113,10 @@ def status(view: View) -> Outcome:
     if state.system:
         lines.append(f"System prompt: {preview(state.system, PROMPT_PREVIEW)}")
     lines.append("A reply is being written." if view.run else "Nothing is running.")
+    if state.branched_from is not None:
+        lines.append(f"Branched from message {state.branched_from.message_id:,} of {state.branched_from.session_id}.")
+    if state.redo is not None:
+        lines.append(f"/redo can bring {counted(state.redo.steps, 'step')} back.")
     if state.queue:
         lines.append(f"{counted(len(state.queue), 'message')} in the queue{', paused' if state.queue_paused else ''}.")
     return Outcome(data=data, notice="\n".join(lines))
@@ -112,3 +155,90 @@ def _spent(spent: Spent) -> str:
 def queue_fields(state: State) -> list[dict[str, Any]]:
     """What waits, as clients are told of it."""
     return [{"id": waiting.id, "preview": preview(text_of(waiting.content), QUEUE_PREVIEW)} for waiting in state.queue]
+
+
+def log(view: View, count: int = LOGGED) -> Outcome:
+    """Says what was done to the session, newest first: by whom, and how long ago."""
+    events = view.events(min(count, MOST_LOGGED))
+    entries = []
+    lines = []
+    for event in events:
+        did, cause = _did(event, view.tree), event.cause
+        who = cause.connection and f"connection {cause.connection}"
+        entries.append(
+            {
+                "revision": event.revision,
+                "at": event.at,
+                "command": cause.command,
+                "did": did,
+                "head": event.head or None,
+                "cause": cause,
+            }
+        )
+        by = "".join(f", {word}" for word in (cause.command and f"/{cause.command}", who) if word)
+        lines.append(f"@{event.revision} ({_ago(view.at - event.at)}{by}): {did}")
+    if events and events[-1].revision > 1 and len(events) < min(count, view.state.revision):
+        lines.append("What came before is kept, but is not shown here.")
+    return Outcome(data={"events": entries}, notice="\n".join(lines))
+
+
+def _did(event: Event, tree: Tree) -> str:
+    """What an event did, in a few words."""
+
+    def message(number: int) -> str:
+        return f"message {number:,}: {preview(text_of(tree[number].message.content), LOG_PREVIEW)}"
+
+    end = f"the transcript ends with message {event.head:,}" if event.head else "the transcript is empty"
+    match event.body:
+        case Created(messages=messages, branched_from=origin):
+            began = f"began with {counted(messages, 'message')}" if messages else "began"
+            if origin is not None:
+                began += f", branched from message {origin.message_id:,} of {origin.session_id}"
+            return began
+        case Submitted(message=number) | QueueSent(message=number):
+            return f"sent {message(number)}"
+        case Replied(message=number):
+            finish = tree[number].message.finish
+            return f"reply, {message(number)}" if finish == "completed" else f"reply ({finish}), {message(number)}"
+        case RunStopped():
+            return "stopped the reply before its first word"
+        case TakenBack():
+            return f"took back: {end}"
+        case Redone(steps=steps):
+            return f"brought {counted(steps, 'step')} back: {end}"
+        case Edited(message=number):
+            return f"edited, {message(number)}"
+        case Picked():
+            return f"chose: {end}"
+        case Dropped(turn=number):
+            return f"took out the turn of {message(number)}"
+        case Titled(title=title):
+            return f"title: {title}"
+        case ModelChosen(model=model):
+            return f"model: {model or 'the server’s own'}"
+        case PersonalityChosen(personality=personality):
+            return f"personality: {personality or 'none'}"
+        case SystemChosen(system=system):
+            return f"system prompt: {preview(system or 'none', PROMPT_PREVIEW)}"
+        case Queued(content=content):
+            return f"put in the queue: {preview(text_of(content), LOG_PREVIEW)}"
+        case QueueDropped(id=number):
+            return f"took {number:,} out of the queue"
+        case QueuePaused():
+            return "the queue was paused"
+        case QueueResumed():
+            return "the queue went on"
+        case Opened(session_id=session_id, message=None):
+            return f"began the session {session_id}"
+        case Opened(session_id=session_id, message=number):
+            return f"branched from message {number:,} into the session {session_id}"
+        case _:
+            assert_never(event.body)
+
+
+def _ago(seconds: float) -> str:
+    """How long ago something was, in its largest unit."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return f"{counted(int(seconds // length), unit)} ago"
+    return "just now"

@@ -10,17 +10,18 @@ import asyncio
 import hashlib
 import re
 import secrets
+from array import array
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, field
 
-from backchat import commands, frames, ops
+from backchat import completion, frames, ops
 from backchat.backends.base import Delta, Prompt, Report
-from backchat.commands import Candidate, Invocation, PlainMessage, Typing, describe, parse
+from backchat.commands import Invocation, PlainMessage, describe, parse
 from backchat.errors import (
     BackchatError,
     OpIdReused,
@@ -58,16 +59,15 @@ from backchat.transcript import (
     Tree,
     Usage,
     apply,
+    chained,
     path,
-    text_of,
+    shown,
 )
-from backchat.views import LiveRun, Offer, Outcome, StartRun, StopRun, View, preview
+from backchat.views import LiveRun, Offer, Outcome, StartRun, StopRun, View
 
 SESSION_ID: Final = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 OWNER: Final = "local"
 """Who owns every session, until there are users."""
-SUMMARY: Final = 80
-"""How many characters of a waiting message a candidate shows."""
 RESUMABLE: Final = 256
 """How many events back a client can resume; further back it gets a snapshot."""
 
@@ -190,6 +190,8 @@ class Session:
         self._staged = State()
         self._published = State()
         self._history: deque[Step] = deque(maxlen=RESUMABLE)
+        # The head after each staged revision, from 1 on.
+        self._heads = array("q")
         self._ops: dict[str, bytes] = {}
         self._pending: deque[_Pending] = deque()
         # The run as the next op sees it, and as the clients do.
@@ -260,30 +262,14 @@ class Session:
 
     def complete(self, params: CompleteParams, answer: Answer) -> None:
         """Answers with what could stand where something is being typed."""
-        typed = commands.typing(params.text)
+        typed = completion.typing(params.text)
         if typed is None:
             answer(Completion(len(params.text), []))
-        else:
-            answer(Completion(typed.start, commands.complete(typed, self._candidates(typed))))
-
-    def _candidates(self, typed: Typing) -> list[Candidate]:
-        state, offer = self._published, self._around.offer()
-        match None if typed.argument is None else typed.argument.source:
-            case "models":
-                self._around.ask_models()
-                return [Candidate(name, "") for name in offer.models]
-            case "personalities":
-                return [Candidate(name, "") for name in sorted(offer.personalities, key=str.lower)]
-            case "queued":
-                return [Candidate(str(one.id), preview(text_of(one.content), SUMMARY)) for one in state.queue]
-            case "title":
-                return [Candidate(state.title, "the title now")] if state.title else []
-            case "commands":
-                return [Candidate(one.name, one.summary) for one in commands.TABLE.values()]
-            case None:
-                return []
-            case _ as never:
-                assert_never(never)
+            return
+        if typed.argument is not None and typed.argument.source == "models":
+            self._around.ask_models()
+        found = completion.candidates(typed, self._published, self._tree, self._around.offer())
+        answer(Completion(typed.start, completion.complete(typed, found)))
 
     async def attach(self, connection: str, subscriber: Subscriber, after: int | None, log: str | None) -> None:
         """Subscribes, and sends `attached` first. With `after` (and `log`) what was missed since, if it can be told.
@@ -307,7 +293,7 @@ class Session:
             self._loaded = True
             view = self._view()
             self._info = SessionInfo(id=self.id, owner=OWNER, log=new_log(), created_at=view.at)
-            done = self._durable(view, ops.create(created, messages), create=self._info)
+            done = self._durable(view, ops.create(created, chained(messages), len(messages)), create=self._info)
         await done
 
     async def delete(self) -> float:
@@ -422,7 +408,17 @@ class Session:
             at=self._around.clock(),
             new_id=self._around.new_id(),
             offer=self._around.offer(),
+            heads=self._heads,
+            events=self._latest,
         )
+
+    def _latest(self, count: int) -> list[Event]:
+        """The last staged events, newest first, as far as they are in memory."""
+        events: list[Event] = []
+        for pending in reversed(self._pending):
+            events += [step.event for step in reversed(pending.steps)]
+        events += [step.event for step in reversed(self._history)]
+        return events[:count]
 
     def _stage(
         self,
@@ -448,6 +444,8 @@ class Session:
             last = number == len(outcome.events)
             event = Event(self._staged.revision + 1, view.at, decided.head, decided.body, cause if last else early)
             after = apply(self._staged, event, self._tree)
+            self._tree.show(event.head)
+            self._heads.append(event.head)
             steps.append(Step(event, self._staged, after))
             self._staged = after
         stopped = None
@@ -583,7 +581,7 @@ class Session:
             return Page([], 0)
         last = head.ancestor(before)
         start = max(before - params.limit, last.tail_start())
-        return Page(path(last, start), start)
+        return Page(shown(self._tree, last, self._published.last_message, start), start)
 
     def _attached(self, connection: str, after: int | None, log: str | None, *, reset: bool = False) -> str:
         events = None if reset else self._missed(after, log)
@@ -602,7 +600,12 @@ class Session:
         head = self._tree[self._published.head]
         start = head.tail_start()
         return frames.notification(
-            msgspec.structs.replace(attached, start=start, messages=path(head, start), reset=reset or after is not None)
+            msgspec.structs.replace(
+                attached,
+                start=start,
+                messages=shown(self._tree, head, self._published.last_message, start),
+                reset=reset or after is not None,
+            )
         )
 
     def _missed(self, after: int | None, log: str | None) -> list[msgspec.Raw] | None:
@@ -641,6 +644,7 @@ class Session:
         lost, run = self._take_staged()
         self._info, self._tree, self._ops = loaded.info, loaded.tree, loaded.ops
         self._history = deque(loaded.history, maxlen=RESUMABLE)
+        self._heads = array("q", [step.event.head for step in loaded.history])
         self._staged = self._published = loaded.history[-1].after if loaded.history else State()
         self._loaded = True
         happened = [pending for pending in lost if _is_in(pending, loaded.history)]

@@ -1,9 +1,11 @@
 """Messages, the tree they form, a session's state, its events, and `apply`, the one thing that changes a state.
 
 A transcript is a path in a tree (DESIGN section 2): each message knows its parent, and the head is the last message
-of the transcript on screen. Taking back moves the head; nothing is ever removed from the tree.
+of the transcript on screen. Taking back moves the head; nothing is ever removed from the tree. Messages with one
+parent are variants of each other: at most one of them is on screen.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, assert_never
 
@@ -39,6 +41,21 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     estimated: bool = False
 
 
+class Variant(Struct, frozen=True):
+    """Which of the messages with the same parent one is, from 1 in the order they came, and how many there are."""
+
+    index: int
+    count: int
+
+
+class Origin(Struct, frozen=True, omit_defaults=True):
+    """The message that another was copied from, or a session begun from; `session_id` where that is another
+    session's."""
+
+    message_id: int
+    session_id: str | None = None
+
+
 class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One role and its content, as it goes over the wire (DESIGN section 4).
 
@@ -48,6 +65,9 @@ class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     The rest is said of replies: `finish` is how one ended, `note` a sentence for a person about that, `reasoning`
     what the model thought before it answered, `cost` in US dollars (None: unknown).
+
+    `original` is what this is a copy of. `variant` is said where there are others; it depends on the revision, so it
+    is no part of the message and never stored (see `shown`).
     """
 
     id: int
@@ -62,6 +82,8 @@ class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
     reasoning: str | None = None
     note: str | None = None
     extra: dict[str, Any] | None = None
+    original: Origin | None = None
+    variant: Variant | None = None
 
 
 class Spent(Struct, frozen=True):
@@ -117,14 +139,18 @@ class Node:
 
     `jump` points to some ancestor further up, so that an ancestor at any depth is found in a logarithmic number of
     steps (Myers, "An applicative random-access stack", 1983). `depth` is also the number of messages from the root to
-    here, `size` the bytes of their content, `turn` the nearest user message at or above here, `spent` what the
-    replies up to here took, `context` about how many tokens a request with the messages up to here has.
+    here, `size` the bytes of their content, `turn` the nearest user message at or above here, `turns` how many of
+    them there are, `spent` what the replies up to here took, `context` about how many tokens a request with the
+    messages up to here has. `children` are the ids of the messages below this one, in order; they alone grow.
     """
 
-    __slots__ = ("_tail_start", "context", "depth", "jump", "message", "parent", "size", "spent", "turn")
+    __slots__ = (
+        "_tail_start", "children", "context", "depth", "jump", "message", "parent", "size", "spent", "turn", "turns",
+    )  # fmt: skip
 
     def __init__(self, message: Message, parent: "Node | None", size: int) -> None:
         self.message = message
+        self.children: tuple[int, ...] = ()
         self._tail_start = -1
         if parent is None:
             self.parent: Node = self
@@ -132,17 +158,21 @@ class Node:
             self.depth = 0
             self.size = 0
             self.turn: Node | None = None
+            self.turns = 0
             self.spent = NOTHING_SPENT
             self.context = 0
             return
         self.parent = parent
         self.depth = parent.depth + 1
         self.size = parent.size + size
-        self.turn = self if message.role == "user" else parent.turn
+        said = message.role == "user"
+        self.turn = self if said else parent.turn
+        self.turns = parent.turns + said
         usage, took = message.usage, Spent.of(message)
         self.spent = parent.spent if took is None else parent.spent + took
-        if usage is not None and usage.input_tokens:
-            # The provider has counted all of it. What a model thinks is not sent again.
+        if usage is not None and usage.input_tokens and message.original is None:
+            # The provider has counted all of it (before a copy it counted what has been taken out since). What a
+            # model thinks is not sent again.
             self.context = usage.input_tokens + max(0, usage.output_tokens - usage.reasoning_tokens)
         else:
             self.context = parent.context + tokens_of(message.content, size)
@@ -160,6 +190,13 @@ class Node:
         node = self
         while node.depth > depth:
             node = node.jump if node.jump.depth >= depth else node.parent
+        return node
+
+    def ancestor_of_turn(self, number: int) -> "Node":
+        """The user message that begins turn `number` of the path to here. 1 <= number <= self.turns."""
+        node = self
+        while node.parent.turns >= number:
+            node = node.jump if node.jump.turns >= number else node.parent
         return node
 
     def tail_start(self) -> int:
@@ -197,19 +234,87 @@ class Added(Struct, frozen=True):
 
 
 class Tree:
-    """All messages of a session, by id. It only grows."""
+    """All messages of a session, by id, and where each branch of them was left. It only grows.
 
-    __slots__ = ("nodes",)
+    What was on screen last time is kept as paths from top to bottom: each message that is off screen, and whose
+    parent was last on screen with another below it or with none, is the top of one, and `_left` has its bottom. A
+    path that comes back on screen cuts those that it runs along. (The preferred paths of Sleator and Tarjan, "A data
+    structure for dynamic trees", 1983: each move of the head takes a logarithmic number of cuts, averaged over all of
+    them.)
+    """
+
+    __slots__ = ("_head", "_left", "nodes")
 
     def __init__(self) -> None:
-        self.nodes: dict[int, Node] = {0: Node(Message(id=0, role="", content="", created_at=0.0), None, 0)}
+        root = Node(Message(id=0, role="", content="", created_at=0.0), None, 0)
+        self.nodes: dict[int, Node] = {0: root}
+        self._head = root
+        self._left: dict[int, Node] = {}
 
     def __getitem__(self, message_id: int) -> Node:
         return self.nodes[message_id]
 
+    def get(self, message_id: int) -> Node | None:
+        """The message with this id; None where there is none. The root is no message."""
+        return self.nodes.get(message_id) if message_id else None
+
     def add(self, added: Added) -> None:
-        """Puts a message in its place. Its parent is there already."""
-        self.nodes[added.message.id] = Node(added.message, self.nodes[added.parent], added.size)
+        """Puts a message in its place. Its parent is there already, and no message has a higher id."""
+        parent = self.nodes[added.parent]
+        parent.children = (*parent.children, added.message.id)
+        self.nodes[added.message.id] = Node(added.message, parent, added.size)
+
+    def show(self, head: int) -> None:
+        """The transcript on screen becomes the path to `head`. To be called for each event, in order."""
+        new = self.nodes[head]
+        fork = common(self._head, new)
+        self._leave(fork, self._head)
+        self._head = new
+        while fork is not new:
+            bottom = self._left.pop(new.ancestor(fork.depth + 1).id, None)
+            if bottom is None:
+                # Never on screen before, nor is anything below it.
+                return
+            fork = common(bottom, new)
+            self._leave(fork, bottom)
+
+    def _leave(self, fork: Node, bottom: Node) -> None:
+        if fork is not bottom:
+            self._left[bottom.ancestor(fork.depth + 1).id] = bottom
+
+    def last_shown(self, node: Node) -> Node:
+        """The head when `node` was last on screen. For one that never was (an import has such), the newest message
+        below it."""
+        bottom: Node | None = self._head
+        while bottom is not None:
+            fork = common(bottom, node)
+            if fork is node:
+                return bottom
+            bottom = self._left.get(node.ancestor(fork.depth + 1).id)
+        while node.children:
+            node = self.nodes[node.children[-1]]
+        return node
+
+    def variants(self, node: Node, last_message: int) -> tuple[int, ...]:
+        """The ids of all messages with the parent of `node`, itself included, up to the id `last_message`."""
+        siblings = node.parent.children
+        return siblings[: bisect_right(siblings, last_message)]
+
+    def variant(self, node: Node, last_message: int) -> Variant | None:
+        """Which variant a message is among those up to the id `last_message`; None where it has no siblings."""
+        siblings = node.parent.children
+        if len(siblings) < 2 or siblings[1] > last_message:
+            return None
+        return Variant(bisect_left(siblings, node.id) + 1, bisect_right(siblings, last_message))
+
+
+def chained(messages: Iterable[Message], parent: int = 0) -> tuple[Added, ...]:
+    """Messages to add one below the other, the first below `parent`."""
+    chain = []
+    for message in messages:
+        chain.append(Added(message, parent, content_size(message)))
+        parent = message.id
+    return tuple(chain)
 
 
 def content_size(message: Message) -> int:
@@ -233,6 +338,18 @@ def path(head: Node, start: int = 0, stop: int | None = None) -> list[Message]:
     messages = []
     while node.depth > start:
         messages.append(node.message)
+        node = node.parent
+    messages.reverse()
+    return messages
+
+
+def shown(tree: Tree, head: Node, last_message: int, start: int = 0, stop: int | None = None) -> list[Message]:
+    """The messages of `path` as clients are shown them in a state with `last_message`: with their variants."""
+    node = head if stop is None else head.ancestor(stop)
+    messages = []
+    while node.depth > start:
+        variant = tree.variant(node, last_message)
+        messages.append(node.message if variant is None else msgspec.structs.replace(node.message, variant=variant))
         node = node.parent
     messages.reverse()
     return messages
@@ -270,8 +387,9 @@ def text_of(content: Any) -> str:
 class Created(Struct, frozen=True, omit_defaults=True):
     """The session began, with messages 1 to `messages` where it was imported or given some.
 
-    Token counts and the cost are what the session had used before it came here; `extra` holds what an import brought
-    and means nothing here; `pending` is a message that was written but never sent: it waits in the queue.
+    Token counts and the cost are what the session had used before it came here, beside what its messages say; `extra`
+    holds what an import brought and means nothing here; `pending` is a message that was written but never sent: it
+    waits in the queue. `branched_from` is the message of another session that this one was begun from.
     """
 
     messages: int = 0
@@ -285,6 +403,8 @@ class Created(Struct, frozen=True, omit_defaults=True):
     estimated_cost: float | None = None
     pending: str | None = None
     extra: dict[str, Any] | None = None
+    system: str | None = None
+    branched_from: Origin | None = None
 
 
 class Submitted(Struct, frozen=True, omit_defaults=True):
@@ -300,9 +420,37 @@ class Replied(Struct, frozen=True):
     message: int
 
 
-class HeadMoved(Struct, frozen=True):
-    """The transcript became the path to another message (or stayed, where a retry only asks again, or a stop found
-    nothing written)."""
+class RunStopped(Struct, frozen=True):
+    """A person ended a run before its first word."""
+
+
+class TakenBack(Struct, frozen=True):
+    """The end of the transcript came off, and /redo can bring it back. Where a retry only asks again, nothing did."""
+
+
+class Redone(Struct, frozen=True):
+    """What `steps` steps had taken off came back."""
+
+    steps: int
+
+
+class Edited(Struct, frozen=True, omit_defaults=True):
+    """A person's message took the place of an earlier one, whose sibling it is. The `title` is as in `Submitted`."""
+
+    message: int
+    title: str | None = None
+
+
+class Picked(Struct, frozen=True):
+    """A person chose another path of the tree."""
+
+
+class Dropped(Struct, frozen=True):
+    """The turn that began with the user message `turn` was taken out; `copies` messages that followed it were added
+    anew."""
+
+    turn: int
+    copies: int
 
 
 class Titled(Struct, frozen=True):
@@ -358,17 +506,23 @@ class QueueResumed(Struct, frozen=True):
     """A person said so."""
 
 
-class Opened(Struct, frozen=True):
-    """A new session was begun from this one."""
+class Opened(Struct, frozen=True, omit_defaults=True):
+    """A new session was begun from this one; with a `message`, from the transcript up to there."""
 
     session_id: str
+    message: int | None = None
 
 
 Body = (
     Created
     | Submitted
     | Replied
-    | HeadMoved
+    | RunStopped
+    | TakenBack
+    | Redone
+    | Edited
+    | Picked
+    | Dropped
     | Titled
     | ModelChosen
     | PersonalityChosen
@@ -382,11 +536,18 @@ Body = (
 )
 
 EVENT_TYPES: Final[dict[tuple[str, int], type[Body]]] = {
-    ("created", 1): Created,
+    ("created", 1): Created,  # had no system and no branched_from
+    ("created", 2): Created,
     ("submitted", 1): Submitted,  # had no title
     ("submitted", 2): Submitted,
     ("replied", 1): Replied,
-    ("head_moved", 1): HeadMoved,
+    ("run_stopped", 1): RunStopped,
+    ("head_moved", 1): TakenBack,  # was also what a stop before the first word was: there the head stays
+    ("taken_back", 1): TakenBack,
+    ("redone", 1): Redone,
+    ("edited", 1): Edited,
+    ("picked", 1): Picked,
+    ("dropped", 1): Dropped,
     ("titled", 1): Titled,
     ("model_chosen", 1): ModelChosen,
     ("personality_chosen", 1): PersonalityChosen,
@@ -396,10 +557,11 @@ EVENT_TYPES: Final[dict[tuple[str, int], type[Body]]] = {
     ("queue_dropped", 1): QueueDropped,
     ("queue_paused", 1): QueuePaused,
     ("queue_resumed", 1): QueueResumed,
-    ("opened", 1): Opened,
+    ("opened", 1): Opened,  # had no message
+    ("opened", 2): Opened,
 }
-"""The bodies that a log can hold, by type and version. A body that changes gets a new version here, and the old one an
-upcast: none is needed where all that is new has a default."""
+"""The bodies that a log can hold, by type and version. A body that changes gets a new version here, and the old one
+an upcast: none is needed where all that is new has a default."""
 
 EVENT_NAMES: Final = {body: name for name, body in EVENT_TYPES.items()}
 """The type and version that a new event is written with: the last one above."""
@@ -431,6 +593,38 @@ class Waiting(Struct, frozen=True):
     content: Any
 
 
+class RedoLine:  # noqa: PLW1641 - states have no hash either
+    """What has been taken off and can be had again, last step first: `head` is the head before that step, `turns` how
+    many turns it took off (at least 1), `rest` the line before it, `steps` how many there are in all.
+
+    A linked list, so that a step costs the same however many there are. Immutable.
+    """
+
+    __slots__ = ("head", "rest", "steps", "turns")
+
+    def __init__(self, head: int, turns: int, rest: "RedoLine | None") -> None:
+        self.head = head
+        self.turns = turns
+        self.rest = rest
+        self.steps: int = 1 if rest is None else rest.steps + 1
+
+    def __iter__(self) -> Iterator["RedoLine"]:
+        """The line after no step, after one step, …: as long as there is one to take."""
+        line: RedoLine | None = self
+        while line is not None:
+            yield line
+            line = line.rest
+
+    def __eq__(self, other: object) -> bool:
+        # Not by recursion: a line may be longer than the stack is deep.
+        if not isinstance(other, RedoLine) or self.steps != other.steps:
+            return False
+        return all(a is b or (a.head, a.turns) == (b.head, b.turns) for a, b in zip(self, other, strict=True))
+
+    def __repr__(self) -> str:
+        return f"RedoLine({[(line.head, line.turns) for line in self]})"
+
+
 class State(Struct, frozen=True, kw_only=True):
     """What a session is at one revision: the fold of its events so far. `head` is the last message's id, 0 for none.
 
@@ -440,7 +634,8 @@ class State(Struct, frozen=True, kw_only=True):
 
     `model` is the one that a person chose (then `model_chosen`), else the one that last replied, else the one that
     came with an import. `spent` is what all replies took, undone ones included, and `imported` what of it came with
-    an import. A queue that is not paused has a live run before it.
+    an import. A queue that is not paused has a live run before it. `redo` is the redo line, None where nothing can be
+    redone.
     """
 
     revision: int = 0
@@ -462,6 +657,8 @@ class State(Struct, frozen=True, kw_only=True):
     queue: tuple[Waiting, ...] = ()
     queue_paused: bool = False
     last_queued: int = 0
+    redo: RedoLine | None = None
+    branched_from: Origin | None = None
 
 
 class Splice(Struct, frozen=True):
@@ -484,8 +681,8 @@ def splice(before: State, after: State, tree: Tree) -> Splice | None:
     keep = common(old, new).depth
     start = new.tail_start()
     if _replaces(before, keep, start):
-        return Splice(keep, path(new, start), start)
-    return Splice(keep, path(new, keep))
+        return Splice(keep, shown(tree, new, after.last_message, start), start)
+    return Splice(keep, shown(tree, new, after.last_message, keep))
 
 
 def _replaces(before: State, keep: int, start: int) -> bool:
@@ -511,9 +708,9 @@ def apply(state: State, event: Event, tree: Tree) -> State:
     changed: dict[str, Any]
     match event.body:
         case Created() as created:
-            return _created(created, event, start)
+            return _created(created, event, start, tree)
         case Submitted(message=message, title=title):
-            changed = {"last_message": message, **_titled(title)}
+            changed = {"last_message": message, "redo": None, **_titled(title)}
         case Replied(message=message):
             reply = tree[message].message
             changed = {"last_message": message}
@@ -521,8 +718,16 @@ def apply(state: State, event: Event, tree: Tree) -> State:
                 changed["spent"] = state.spent + took
             if reply.model is not None and not state.model_chosen:
                 changed["model"] = reply.model
-        case HeadMoved() | Opened():
+        case RunStopped() | Picked() | Opened():
             changed = {}
+        case TakenBack():
+            changed = {"redo": _taken_off(state, new, tree)}
+        case Redone(steps=steps):
+            changed = {"redo": _after(state.redo, steps)}
+        case Edited(message=message, title=title):
+            changed = {"last_message": message, "redo": _taken_off(state, new, tree), **_titled(title)}
+        case Dropped(copies=copies):
+            changed = {"last_message": state.last_message + copies, "redo": RedoLine(state.head, 1, state.redo)}
         case Titled(title=title):
             changed = {"title": title, "title_given": True}
         case ModelChosen(model=model):
@@ -534,7 +739,7 @@ def apply(state: State, event: Event, tree: Tree) -> State:
         case Queued(id=number, content=content):
             changed = {"queue": (*state.queue, Waiting(number, content)), "last_queued": number}
         case QueueSent(id=number, message=message, title=title):
-            changed = {"last_message": message, **_titled(title), **_without(state, number)}
+            changed = {"last_message": message, "redo": None, **_titled(title), **_without(state, number)}
         case QueueDropped(id=number):
             changed = _without(state, number)
         case QueuePaused():
@@ -554,11 +759,15 @@ def apply(state: State, event: Event, tree: Tree) -> State:
     )
 
 
-def _created(created: Created, event: Event, start: int) -> State:
-    spent = NOTHING_SPENT
+def _created(created: Created, event: Event, start: int, tree: Tree) -> State:
+    imported = NOTHING_SPENT
     if created.input_tokens or created.output_tokens or created.estimated_cost is not None:
         cost = created.estimated_cost
-        spent = Spent(created.input_tokens, created.output_tokens, cost=cost, unpriced=int(cost is None))
+        imported = Spent(created.input_tokens, created.output_tokens, cost=cost, unpriced=int(cost is None))
+    spent = imported
+    for message_id in range(1, created.messages + 1):
+        if (took := Spent.of(tree[message_id].message)) is not None:
+            spent += took
     queue = (Waiting(1, created.pending),) if created.pending and not created.pending.isspace() else ()
     return State(
         revision=event.revision,
@@ -571,14 +780,30 @@ def _created(created: Created, event: Event, start: int) -> State:
         model=created.model,
         workspace=created.workspace,
         personality=created.personality,
+        system=created.system,
         created_at=event.at if created.created_at is None else created.created_at,
         updated_at=event.at,
         spent=spent,
-        imported=spent,
+        imported=imported,
         queue=queue,
         queue_paused=bool(queue),
         last_queued=len(queue),
+        branched_from=created.branched_from,
     )
+
+
+def _taken_off(state: State, new: Node, tree: Tree) -> RedoLine | None:
+    """The redo line once the transcript of `state` has given way to the path to `new`."""
+    old = tree[state.head]
+    return state.redo if old is new else RedoLine(old.id, max(1, old.turns - common(old, new).turns), state.redo)
+
+
+def _after(line: RedoLine | None, steps: int) -> RedoLine | None:
+    for _ in range(steps):
+        if line is None:
+            raise ValueError("more steps were redone than there were")
+        line = line.rest
+    return line
 
 
 def _titled(title: str | None) -> dict[str, Any]:
@@ -600,8 +825,10 @@ class Step(Struct, frozen=True):
 
 
 def fold(events: Iterable[Event], tree: Tree) -> Iterator[Step]:
-    """The steps that a log takes from nothing. Raises KeyError and ValueError where it does not fit its messages."""
+    """The steps that a log takes from nothing. `tree` has all its messages, and has shown none yet. Raises KeyError
+    and ValueError where the log does not fit its messages."""
     state = State()
     for event in events:
         before, state = state, apply(state, event, tree)
+        tree.show(event.head)
         yield Step(event, before, state)

@@ -1,12 +1,12 @@
 """What an op sees and what it decides: the types that ops share, and words that they have in common."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
 
 from backchat.errors import BackchatError
-from backchat.transcript import BYTES_PER_TOKEN, Added, Body, Node, State, Tree, Usage
+from backchat.transcript import BYTES_PER_TOKEN, Added, Body, Event, Node, State, Tree, Usage
 
 
 class LiveRun(Struct, frozen=True):
@@ -44,7 +44,9 @@ class Offer(Struct, frozen=True, kw_only=True):
 class View(Struct, frozen=True, kw_only=True):
     """All that an op may look at.
 
-    `at` is the time of deciding, in seconds since the epoch; `new_id` an id for a new session.
+    `at` is the time of deciding, in seconds since the epoch; `new_id` an id for a new session. `heads` are the heads
+    after each revision so far, from revision 1 on; `events` looks the last so many events up, newest first, as far as
+    they are at hand.
     """
 
     session_id: str
@@ -54,6 +56,8 @@ class View(Struct, frozen=True, kw_only=True):
     at: float
     new_id: str
     offer: Offer
+    heads: Sequence[int] = ()
+    events: Callable[[int], list[Event]] = lambda count: []
 
     @property
     def head(self) -> Node:

@@ -11,7 +11,7 @@ from backchat import ops
 from backchat.sessions import OWNER
 from backchat.store.base import Commit, SessionInfo
 from backchat.store.sqlite import Database
-from backchat.transcript import Cause, Created, Event, Message
+from backchat.transcript import Cause, Created, Event, Message, chained
 
 
 def seed(directory: Path, sessions: dict[str, int]) -> None:
@@ -30,7 +30,7 @@ def _commit(session_id: str, number: int) -> Commit:
         Message(id=ordinal, role="user", content=f"This is question number {ordinal}.", created_at=now)
         for ordinal in range(1, number + 1)
     ]
-    (decided,) = ops.create(Created(title="A session of the bench"), messages).events
+    (decided,) = ops.create(Created(title="A session of the bench"), chained(messages), number).events
     return Commit(
         session_id=session_id,
         events=(Event(1, now, decided.head, decided.body, Cause(command="import")),),

@@ -5,11 +5,12 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from backchat import choices, ops
+from backchat import branches, choices, ops
+from backchat.branches import Place
 from backchat.errors import BackchatError
 from backchat.transcript import Created, Event, State, Tree, Usage
 from backchat.views import LiveRun, Offer, Outcome, View
-from tests.support.views import AT, advanced, messages
+from tests.support.views import AT, advanced, begun
 
 Action = tuple[str, Any]
 
@@ -21,7 +22,7 @@ OFFER = Offer(
     most_queued=3,
 )
 
-tokens = st.integers(0, 99)
+numbers = st.integers(1, 25)
 contents = st.one_of(
     st.text(max_size=8),
     st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": st.text(max_size=4)}), max_size=2),
@@ -43,6 +44,14 @@ actions: st.SearchStrategy[list[Action]] = st.lists(
         st.tuples(st.just("drop"), st.one_of(st.none(), st.integers(1, 4))),
         st.tuples(st.just("go"), st.none()),
         st.tuples(st.just("restart"), st.none()),
+        st.tuples(st.just("redo"), st.one_of(st.none(), st.integers(1, 4))),
+        st.tuples(st.just("edit"), st.tuples(st.one_of(st.none(), numbers), st.text(max_size=4))),
+        st.tuples(st.sampled_from(["prev", "next"]), st.none()),
+        st.tuples(st.just("pick"), st.tuples(numbers, st.one_of(st.none(), st.integers(1, 3)))),
+        st.tuples(st.just("goto"), st.builds(Place, message=numbers)),
+        st.tuples(st.just("goto"), st.builds(Place, revision=numbers)),
+        st.tuples(st.just("take_out"), st.integers(1, 4)),
+        st.tuples(st.just("branch"), st.one_of(st.none(), numbers)),
         st.tuples(st.just("title"), st.text(max_size=6)),
         st.tuples(st.just("model"), st.sampled_from(["one", "other"])),
         st.tuples(st.just("personality"), st.sampled_from(["pirate", "none"])),
@@ -62,7 +71,7 @@ class History:
         self.run: LiveRun | None = None
         self.outcomes: list[tuple[Outcome, list[Event]]] = []
         self.states = [self.state]
-        self._take(ops.create(Created(title="seed"), messages(*seed)))
+        self._take(begun(Created(title="seed"), *seed))
 
     def _take(self, outcome: Outcome) -> None:
         for decided in outcome.events:
@@ -83,6 +92,7 @@ class History:
             at=AT + len(self.states),
             new_id=f"new-{len(self.states)}",
             offer=OFFER if replies else Offer(replies=False),
+            heads=[state.head for state in self.states[1:]],
         )
 
     def do(self, action: Action) -> None:
@@ -120,6 +130,22 @@ class History:
                     self._take(ops.queue_drop(self._view(True), value))
                 case "go":
                     self._take(ops.queue_go(self._view(True)))
+                case "redo":
+                    self._take(ops.redo(self._view(True), value))
+                case "edit":
+                    self._take(ops.edit(self._view(True), value[0], text=value[1]))
+                case "prev":
+                    self._take(branches.previous(self._view(True)))
+                case "next":
+                    self._take(branches.following(self._view(True)))
+                case "pick":
+                    self._take(branches.pick(self._view(True), *value))
+                case "goto":
+                    self._take(branches.goto(self._view(True), value))
+                case "take_out":
+                    self._take(ops.drop(self._view(True), value))
+                case "branch":
+                    self._take(branches.branch(self._view(True), value))
                 case "title":
                     self._take(choices.title(self._view(True), value))
                 case "model":

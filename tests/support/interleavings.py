@@ -24,13 +24,13 @@ from backchat.store.sqlite import Database
 from backchat.transcript import (
     Created,
     Event,
-    HeadMoved,
     Node,
     Queued,
     QueueDropped,
     QueueSent,
     Replied,
     Submitted,
+    TakenBack,
     path,
 )
 from tests.support.client import PATIENCE, Client, Json, View, client, eventually
@@ -608,7 +608,7 @@ def _account_for_lines(loaded: Loaded, lines: dict[str, Line]) -> None:
                 assert loaded.tree[number].message.content == line.said
             case {"command": "undo" | "retry", "data": {"removed_count": removed, **more}}:
                 assert event is not None
-                assert isinstance(event.body, HeadMoved)
+                assert isinstance(event.body, TakenBack)
                 before = loaded.tree[loaded.history[event.revision - 2].after.head]
                 # A retry keeps the message that it sends again.
                 assert before.depth - loaded.tree[event.head].depth + ("resent" in more) == removed
@@ -631,14 +631,14 @@ def _account_for_heads(loaded: Loaded) -> None:
             case ((Submitted(message=number) | QueueSent(message=number) | Replied(message=number)), _):
                 assert event.head == number
                 assert loaded.tree[number].parent is head
-            case HeadMoved(), "retry":
+            case TakenBack(), "retry":
                 assert head.turn is loaded.tree[event.head]
-            case HeadMoved(), "undo":
+            case TakenBack(), "undo":
                 # The head before a user message.
                 taken = {message.id: message for message in path(head, loaded.tree[event.head].depth)}
                 assert loaded.tree[min(taken)].parent.id == event.head
                 assert taken[min(taken)].role == "user"
-            case HeadMoved(), "clear":
+            case TakenBack(), "clear":
                 assert event.head == 0
             case Created(), _:
                 pass
@@ -658,7 +658,7 @@ def _runs(loaded: Loaded) -> list[_Started]:
             case Submitted():
                 assert event.cause.connection is not None
                 runs.append(_Started(event.head))
-            case HeadMoved() if event.cause.command == "retry":
+            case TakenBack() if event.cause.command == "retry":
                 runs.append(_Started(event.head))
             case Queued(id=number):
                 waiting.add(number)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from backchat import ops
-from backchat.transcript import Cause, Created, Event, Message, State, Tree, apply
+from backchat.transcript import Cause, Created, Event, Message, State, Tree, apply, chained
 from backchat.views import LiveRun, Offer, Outcome, View
 
 AT = 1_800_000_000.0
@@ -18,6 +18,11 @@ def messages(*contents: Any) -> list[Message]:
     return made
 
 
+def begun(created: Created, *contents: Any) -> Outcome:
+    """The first event of a session with these messages."""
+    return ops.create(created, chained(messages(*contents)), len(contents))
+
+
 def advanced(state: State, tree: Tree, outcome: Outcome, at: float = AT) -> tuple[State, list[Event]]:
     """The state after an outcome, whose messages go into `tree`."""
     events = []
@@ -26,6 +31,7 @@ def advanced(state: State, tree: Tree, outcome: Outcome, at: float = AT) -> tupl
             tree.add(added)
         event = Event(state.revision + 1, at, decided.head, decided.body, Cause())
         state = apply(state, event, tree)
+        tree.show(event.head)
         events.append(event)
     return state, events
 
@@ -39,7 +45,7 @@ def view(
 ) -> View:
     """A session with these messages; `run` is the live run, or its text so far."""
     tree = Tree()
-    state, _ = advanced(State(), tree, ops.create(created or Created(), messages(*contents)))
+    state, _ = advanced(State(), tree, begun(created or Created(), *contents))
     return View(
         session_id="s",
         state=state,

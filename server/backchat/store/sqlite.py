@@ -24,6 +24,7 @@ from backchat.transcript import (
     Cause,
     Event,
     Message,
+    Origin,
     Tree,
     Usage,
     fold,
@@ -104,11 +105,15 @@ MIGRATIONS: Final = (
 
     ALTER TABLE checkpoint ADD COLUMN model TEXT;
     """,
+    """
+    ALTER TABLE message ADD COLUMN original TEXT;
+    """,
 )
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 _decode_usage: Final = msgspec.json.Decoder(Usage).decode
+_decode_origin: Final = msgspec.json.Decoder(Origin).decode
 _BODIES: Final[dict[tuple[str, int], msgspec.json.Decoder[Body]]] = {
     key: msgspec.json.Decoder(body) for key, body in EVENT_TYPES.items()
 }
@@ -260,7 +265,7 @@ class Database:
             self._db.executemany(
                 "INSERT INTO message SELECT ?1, ?2, ?3,"
                 " coalesce((SELECT depth FROM message WHERE session_id = ?1 AND id = ?3), 0) + 1,"
-                " ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14",
+                " ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15",
                 [_message_row(session_id, added) for added in commit.added],
             )
         record = commit.record
@@ -314,7 +319,7 @@ class Database:
             ).fetchall()
             messages = self._db.execute(
                 "SELECT id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at,"
-                " reasoning, note FROM message WHERE session_id = ? ORDER BY id",
+                " reasoning, note, original FROM message WHERE session_id = ? ORDER BY id",
                 (session_id,),
             ).fetchall()
             row = self._db.execute(
@@ -387,11 +392,13 @@ def _message_row(session_id: str, added: Added) -> tuple[Any, ...]:
         message.created_at,
         message.reasoning,
         message.note,
+        None if message.original is None else _encode(message.original).decode(),
     )
 
 
 def _added(row: tuple[Any, ...]) -> Added:
-    message_id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at, reasoning, note = row
+    (message_id, parent, role, content, extra, run_id, model, usage, cost, finish, created_at, *late) = row
+    reasoning, note, original = late
     message = Message(
         id=message_id,
         role=role,
@@ -405,6 +412,7 @@ def _added(row: tuple[Any, ...]) -> Added:
         reasoning=reasoning,
         note=note,
         extra=None if extra is None else _decode(extra),
+        original=None if original is None else _decode_origin(original),
     )
     # The bytes of `content_size`: the two and the brackets, the comma and perhaps a null around them.
     size = len(content.encode()) + (4 if extra is None else len(extra.encode())) + 3
