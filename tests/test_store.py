@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from backchat.errors import NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
-from backchat.store.base import Checkpoint, Commit, Listed, OpRecord, SessionInfo, listed
+from backchat.store.base import Checkpoint, Commit, KnownOp, Listed, OpRecord, SessionInfo, listed
 from backchat.store.sqlite import MIGRATIONS, Database
 from backchat.store.threads import ThreadedStore
 from backchat.transcript import Event
@@ -126,7 +126,7 @@ def test_an_op_id_is_unique_within_its_session(tmp_path: Path) -> None:
         first, second = (commit(*history.outcomes[number], op_id="same") for number in (1, 2))
         assert database.write([first]) == [None]
         assert isinstance(database.write([second])[0], sqlite3.IntegrityError)
-        assert database.load("s").ops == {"same": b"h"}
+        assert database.load("s").ops == {"same": KnownOp(b"h", first.events[-1].at)}
         assert database.reply("s", "same") == b"{}"
 
 

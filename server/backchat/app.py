@@ -1,9 +1,11 @@
 """The application: the only place that wires the parts together."""
 
+import asyncio
 import difflib
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -25,7 +27,7 @@ from backchat.backends.echo import Echo
 from backchat.choices import offers
 from backchat.config import Settings
 from backchat.connection import Connection, Limits, close
-from backchat.errors import BackchatError, DataDirectoryError, InvalidParams
+from backchat.errors import BackchatError, DataDirectoryError, InvalidParams, StorageFailed
 from backchat.hub.local import LocalHub
 from backchat.models import Models
 from backchat.prompts import personalities
@@ -40,12 +42,14 @@ _log = logging.getLogger("backchat")
 
 MOST_REVISION: Final = 2**53
 """The highest number that JSON readers agree on."""
+FORGET_SECONDS: Final = 3600.0
+"""How often old op records are looked for."""
 
 
 class Backchat:
     """A server's parts, and its routes. Opens the data directory; raises DataDirectoryError and SettingError."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._access = Access(settings)
         backend = _backend(settings)
@@ -81,6 +85,8 @@ class Backchat:
             ask_models=_no_models if self._models is None else self._models.refresh,
             start_run=_no_run if self._runs is None else self._runs.start,
             most_idle=settings.idle_sessions,
+            op_id_seconds=settings.op_id_hours * 3600,
+            clock=clock,
         )
         self._limits = Limits(
             in_flight=settings.in_flight,
@@ -113,11 +119,20 @@ class Backchat:
         if self._models is not None:
             # So that whoever starts a server before its models hears of it now.
             self._models.refresh()
+        forgetting = asyncio.create_task(self._forget())
         try:
             yield
         finally:
+            forgetting.cancel()
             await self.drain()
             await self.close()
+
+    async def _forget(self) -> None:
+        while True:
+            # The store has logged it. It only means that the disk holds a little more for an hour.
+            with suppress(StorageFailed):
+                await self.sessions.forget_ops()
+            await asyncio.sleep(FORGET_SECONDS)
 
     def _offered(self, names: tuple[str, ...]) -> None:
         first = not self._offer.models

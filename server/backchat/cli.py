@@ -148,6 +148,7 @@ def cli() -> None:
 @_option("--outbox-characters", "Most characters that may wait for one slow client.", type=int)
 @_option("--send-seconds", "How long a client may take to accept one frame.", type=float)
 @_option("--idle-sessions", "How many sessions that nobody uses stay in memory.", type=int)
+@_option("--op-id-hours", "How long the repetition of a request is known by its op_id.", type=float)
 def serve(data: Path | None, token_file: Path | None, api_key_file: Path | None, **options: Any) -> None:
     """Run the server."""
     settings = Settings(

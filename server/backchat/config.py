@@ -21,6 +21,7 @@ _RANGES: Final = (
     ("outbox_characters", 1, 2**31),
     ("send_seconds", 0.01, 3600),
     ("idle_sessions", 0, 10**6),
+    ("op_id_hours", 0.01, 10**6),
     ("echo_delay", 0, 60),
     ("retries", 0, 10),
     ("first_delta_seconds", 0.01, 86_400),
@@ -35,7 +36,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All that can be set. Sizes are in bytes, times in seconds.
+    """All that can be set. Sizes are in bytes, times in seconds where a name does not say otherwise.
 
     `base_url`, `model` and `api_key` are the `openai` backend's; `prompts` is the directory of the personalities.
     """
@@ -63,6 +64,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     outbox_characters: int = 8 * 1024 * 1024
     send_seconds: float = 10.0
     idle_sessions: int = 256
+    op_id_hours: float = 168.0
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

@@ -33,6 +33,7 @@ class Sessions:
         ask_models: Callable[[], None],
         start_run: Callable[[Session, Run], None],
         most_idle: int,
+        op_id_seconds: float = 168 * 3600,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.clock = clock
@@ -50,6 +51,7 @@ class Sessions:
             start_run=start_run,
             settled=self._settled,
             reload=self._reload,
+            op_id_seconds=op_id_seconds,
             clock=clock,
             new_id=_new_id,
         )
@@ -79,6 +81,13 @@ class Sessions:
     async def list(self, after: Place | None, limit: int) -> list[Summary]:
         """Stored sessions, last updated first. Raises StorageFailed."""
         return await self._store.sessions(OWNER, after, limit)
+
+    async def forget_ops(self) -> None:
+        """Drops all op records from the store that are too old. Raises StorageFailed."""
+        forgotten = self.clock() - self._around.op_id_seconds
+        # In steps, so that commits have their turn in between.
+        while await self._store.prune(forgotten):
+            pass
 
     def running(self, session_id: str) -> bool:
         """Whether a session has a live run."""

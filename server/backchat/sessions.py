@@ -11,7 +11,7 @@ import hashlib
 import re
 import secrets
 from array import array
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -46,7 +46,17 @@ from backchat.frames import (
 )
 from backchat.hub.local import LocalHub, Subscriber
 from backchat.reports import status_fields
-from backchat.store.base import Checkpoint, Commit, Listed, OpRecord, SessionInfo, Store, first_commit, listed
+from backchat.store.base import (
+    Checkpoint,
+    Commit,
+    KnownOp,
+    Listed,
+    OpRecord,
+    SessionInfo,
+    Store,
+    first_commit,
+    listed,
+)
 from backchat.transcript import (
     TAIL_BYTES,
     Cause,
@@ -161,7 +171,8 @@ class _Pending(Struct, kw_only=True):
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """What a session works with. `ask_models` sees to it that `offer` has heard of new models before long."""
+    """What a session works with. `ask_models` sees to it that `offer` has heard of new models before long; op records
+    that are `op_id_seconds` old are forgotten."""
 
     store: Store
     hub: LocalHub
@@ -171,6 +182,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     start_run: "Callable[[Session, Run], None]"
     settled: "Callable[[Session], None]"
     reload: "Callable[[Session], None]"
+    op_id_seconds: float
     clock: Callable[[], float]
     new_id: Callable[[], str]
 
@@ -192,7 +204,9 @@ class Session:
         self._history: deque[Step] = deque(maxlen=RESUMABLE)
         # The head after each staged revision, from 1 on.
         self._heads = array("q")
-        self._ops: dict[str, bytes] = {}
+        # Op records, oldest first; a plain dict would be slow to take the first from, again and again.
+        self._ops: OrderedDict[str, KnownOp] = OrderedDict()
+        self._forgotten = 0.0
         self._pending: deque[_Pending] = deque()
         # The run as the next op sees it, and as the clients do.
         self._run: Run | None = None
@@ -358,12 +372,14 @@ class Session:
         if params.op_id is not None:
             body = msgspec.json.encode((params.text, params.content))
             body_hash = hashlib.blake2b(body, digest_size=16).digest()
-            known = self._ops.get(params.op_id)
+            known = self._known(params.op_id)
             if known is not None:
-                if known != body_hash:
+                if known.body_hash != body_hash:
                     raise OpIdReused
-                await self._replay(params.op_id, answer)
-                return
+                if await self._replay(params.op_id, answer):
+                    return
+                # While that looked into the store, a commit may have failed.
+                await self._ensure()
         line: Invocation | PlainMessage | None = None if params.text is None else parse(params.text)
         if params.if_revision is not None and self._staged.transcript_revision > params.if_revision:
             raise StaleRevision(self._staged.revision)
@@ -384,19 +400,40 @@ class Session:
             reply = Reply(**outcome.data, revision=revision)
         record = None
         if params.op_id is not None and body_hash is not None and outcome.events:
-            record = OpRecord(op_id=params.op_id, body_hash=body_hash, reply=msgspec.json.encode(reply))
-            self._ops[params.op_id] = body_hash
+            record = OpRecord(
+                op_id=params.op_id,
+                body_hash=body_hash,
+                reply=msgspec.json.encode(reply),
+                forgotten=self._forgotten,
+            )
+            self._ops[params.op_id] = KnownOp(body_hash, view.at)
+            self._ops.move_to_end(params.op_id)
         self._stage(view, outcome, Cause(params.op_id, command, connection), reply, answer, record=record)
 
-    async def _replay(self, op_id: str, answer: Answer) -> None:
+    def _known(self, op_id: str) -> KnownOp | None:
+        """What is remembered of an op_id. Forgets what is too old."""
+        forgotten = self._around.clock() - self._around.op_id_seconds
+        # What memory once forgot must give way on the disk, even if the clock is set back.
+        self._forgotten = max(self._forgotten, forgotten)
+        while self._ops and next(iter(self._ops.values())).at <= forgotten:
+            self._ops.popitem(last=False)
+        known = self._ops.get(op_id)
+        # Behind a newer one if the clock was set back.
+        return None if known is None or known.at <= forgotten else known
+
+    async def _replay(self, op_id: str, answer: Answer) -> bool:
+        """Repeats the reply to an op_id that is known; False where the store has pruned it meanwhile."""
         answer = partial(_answer_again, answer)
         for pending in self._pending:
             if pending.op_id == op_id:
                 pending.answers.append(answer)
-                return
+                return True
         # Durable long ago: it need not wait for what is on its way now.
         stored = await self._around.store.reply(self.id, op_id)
+        if stored is None:
+            return False
         answer(msgspec.json.decode(stored, type=Reply))
+        return True
 
     def _view(self) -> View:
         run = self._run
@@ -636,13 +673,15 @@ class Session:
         if self._run is not None:
             self._run.detach()
         try:
-            loaded = await self._around.store.load(self.id)
+            forgotten = self._around.clock() - self._around.op_id_seconds
+            loaded = await self._around.store.load(self.id, forgotten)
         except BackchatError as error:
             self._give_up(error)
             raise
         # No await from here on, so that nobody who waits can be forgotten if this task is cancelled.
         lost, run = self._take_staged()
-        self._info, self._tree, self._ops = loaded.info, loaded.tree, loaded.ops
+        self._info, self._tree = loaded.info, loaded.tree
+        self._ops, self._forgotten = OrderedDict(loaded.ops), forgotten
         self._history = deque(loaded.history, maxlen=RESUMABLE)
         self._heads = array("q", [step.event.head for step in loaded.history])
         self._staged = self._published = loaded.history[-1].after if loaded.history else State()

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ class _QuietServer(BackchatServer):
 class Running:
     """A server that accepts connections."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._socket = listen("127.0.0.1", 0)
         self.port: int = self._socket.getsockname()[1]
         self.settings = settings
-        self.backchat = Backchat(settings)
+        self.backchat = Backchat(settings, clock)
         self._server = _QuietServer(
             uvicorn_config(self.backchat.asgi, settings.max_frame),
             started=lambda: None,
@@ -71,8 +72,9 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(data: Path, **options: Any) -> AsyncIterator[Running]:
-    """A server on `data`, with an echo that does not dawdle unless told to."""
-    server = Running(msgspec.structs.replace(Settings(data=data, echo_delay=0), **options))
+    """A server on `data`, with an echo that does not dawdle unless told to; `clock` tells it the time."""
+    clock = options.pop("clock", time.time)
+    server = Running(msgspec.structs.replace(Settings(data=data, echo_delay=0), **options), clock)
     try:
         await server.started()
         yield server

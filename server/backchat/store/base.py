@@ -30,11 +30,22 @@ class Checkpoint(Struct, frozen=True):
 
 
 class OpRecord(Struct, frozen=True, kw_only=True):
-    """What answers a retransmission: the op_id, a hash of the text or content it came with, the reply (JSON)."""
+    """What answers a retransmission: the op_id, a hash of the text or content it came with, the reply (JSON).
+
+    One of the same op_id that is from `forgotten` (seconds since the epoch) or before gives way to it.
+    """
 
     op_id: str
     body_hash: bytes
     reply: bytes
+    forgotten: float = 0.0
+
+
+class KnownOp(Struct, frozen=True):
+    """What is held in memory of an OpRecord; `at` is when it was decided, in seconds since the epoch."""
+
+    body_hash: bytes
+    at: float
 
 
 class Listed(Struct, frozen=True, kw_only=True):
@@ -67,13 +78,13 @@ class Commit(Struct, frozen=True, kw_only=True):
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
-    """A whole session as the store has it: its messages, the steps of its log, and for each op_id the hash it came
-    with."""
+    """A whole session as the store has it: its messages, the steps of its log, and what is known of each op_id that
+    is remembered, oldest first."""
 
     info: SessionInfo
     tree: Tree
     history: list[Step]
-    ops: dict[str, bytes]
+    ops: dict[str, KnownOp]
     checkpoint: Checkpoint | None
 
 
@@ -132,14 +143,19 @@ class Store(Protocol):
     def checkpoint(self, session_id: str, checkpoint: Checkpoint) -> None:
         """Enqueues a run's text so far. Best effort: nobody is told."""
 
-    async def load(self, session_id: str) -> Loaded:
-        """Raises NoSuchSession, SessionDeleted, SessionUnreadable, StorageFailed."""
+    async def load(self, session_id: str, forgotten: float) -> Loaded:
+        """The session, without op records from `forgotten` (seconds since the epoch) and before. Raises
+        NoSuchSession, SessionDeleted, SessionUnreadable, StorageFailed."""
 
-    async def reply(self, session_id: str, op_id: str) -> bytes:
-        """The reply recorded for an op_id that `load` listed. Raises StorageFailed."""
+    async def reply(self, session_id: str, op_id: str) -> bytes | None:
+        """The reply recorded for an op_id that `load` listed; None once it has been pruned. Raises StorageFailed."""
 
     async def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
         """Sessions that are not deleted, last updated first, beyond `after`. Raises StorageFailed."""
+
+    async def prune(self, forgotten: float) -> bool:
+        """Drops a bounded number of op records from `forgotten` (seconds since the epoch) and before; their op_ids
+        stay in the log. Whether there may be more. Raises StorageFailed."""
 
     async def close(self) -> None:
         """Returns once everything enqueued is done."""

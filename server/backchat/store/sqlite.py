@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from backchat.errors import DataDirectoryError, NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
-from backchat.store.base import Checkpoint, Commit, Loaded, Place, SessionInfo, Summary
+from backchat.store.base import Checkpoint, Commit, KnownOp, Loaded, Place, SessionInfo, Summary
 from backchat.transcript import (
     EVENT_NAMES,
     EVENT_TYPES,
@@ -32,6 +32,8 @@ from backchat.transcript import (
 
 BUSY_SECONDS: Final = 10.0
 """How long a write waits for another process (an import) to finish its own."""
+PRUNED: Final = 100
+"""How many op records are dropped at once: few enough that no commit waits noticeably."""
 
 # Numbered from 1 by their place; a database says how many it has been through in its user_version. Never edit one
 # that has been released: add another. Titles and the like are in the log; `session` repeats them so that a list need
@@ -105,8 +107,16 @@ MIGRATIONS: Final = (
 
     ALTER TABLE checkpoint ADD COLUMN model TEXT;
     """,
+    # An op_id stays in the log as what caused an event; the record that answers a retransmission (`body_hash`, `reply`)
+    # grows old. The second index finds the oldest without looking at any other.
     """
     ALTER TABLE message ADD COLUMN original TEXT;
+
+    DROP INDEX event_op;
+
+    CREATE UNIQUE INDEX event_op ON event (session_id, op_id) WHERE reply IS NOT NULL;
+
+    CREATE INDEX event_record ON event (at) WHERE reply IS NOT NULL;
     """,
 )
 
@@ -271,6 +281,12 @@ class Database:
         record = commit.record
         for event in commit.events:
             last = record is not None and event is commit.events[-1]
+            if last and record:
+                execute(
+                    "UPDATE event SET body_hash = NULL, reply = NULL"
+                    " WHERE session_id = ? AND op_id = ? AND reply IS NOT NULL AND at <= ?",
+                    (session_id, record.op_id, record.forgotten),
+                )
             name, version = EVENT_NAMES[type(event.body)]
             execute(
                 "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -302,8 +318,21 @@ class Database:
         """Whether the id is taken, by a session or by one that was deleted."""
         return self._db.execute("SELECT 1 FROM session WHERE id = ?", (session_id,)).fetchone() is not None
 
-    def load(self, session_id: str) -> Loaded:
-        """Raises NoSuchSession, SessionDeleted, SessionUnreadable, sqlite3.Error."""
+    def prune(self, forgotten: float) -> bool:
+        """See `Store.prune`. Raises sqlite3.Error."""
+        old = self._db.execute(
+            "SELECT session_id, revision FROM event WHERE reply IS NOT NULL AND at <= ? ORDER BY at LIMIT ?",
+            (forgotten, PRUNED),
+        ).fetchall()
+        if old:
+            with self._transaction("BEGIN IMMEDIATE"):
+                self._db.executemany(
+                    "UPDATE event SET body_hash = NULL, reply = NULL WHERE session_id = ? AND revision = ?", old
+                )
+        return len(old) == PRUNED
+
+    def load(self, session_id: str, forgotten: float = 0.0) -> Loaded:
+        """See `Store.load`. Raises NoSuchSession, SessionDeleted, SessionUnreadable, sqlite3.Error."""
         with self._transaction("BEGIN"):
             found = self._db.execute(
                 "SELECT id, owner, log, created_at, deleted_at FROM session WHERE id = ?", (session_id,)
@@ -336,16 +365,20 @@ class Database:
             info=SessionInfo(id=found[0], owner=found[1], log=found[2], created_at=found[3]),
             tree=tree,
             history=history,
-            ops={op_id: body_hash for *_, op_id, body_hash in events if op_id is not None},
+            ops={
+                op_id: KnownOp(body_hash, at)
+                for _, _, _, at, *_, op_id, body_hash in events
+                if body_hash is not None and at > forgotten
+            },
             checkpoint=None if row is None else Checkpoint(*row),
         )
 
-    def reply(self, session_id: str, op_id: str) -> bytes:
-        """The reply recorded with an op_id. Precondition: there is one."""
-        (reply,) = self._db.execute(
-            "SELECT reply FROM event WHERE session_id = ? AND op_id = ?", (session_id, op_id)
+    def reply(self, session_id: str, op_id: str) -> bytes | None:
+        """See `Store.reply`. Raises sqlite3.Error."""
+        found = self._db.execute(
+            "SELECT reply FROM event WHERE session_id = ? AND op_id = ? AND reply IS NOT NULL", (session_id, op_id)
         ).fetchone()
-        return str(reply).encode()
+        return None if found is None else str(found[0]).encode()
 
     def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
         """See `Store.sessions`."""

@@ -10,6 +10,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,6 @@ from backchat.store.sqlite import Database
 
 _log = logging.getLogger("backchat.store")
 _T = TypeVar("_T")
-_Batch = tuple[list[tuple[Commit, Done]], list[tuple[str, Checkpoint]]]
 
 
 class ThreadedStore(Store):
@@ -41,7 +41,7 @@ class ThreadedStore(Store):
         self._writing = False
         self._scheduled = False
         self._idle: asyncio.Future[None] | None = None
-        self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def commit(self, commit: Commit, done: Done) -> None:
@@ -55,32 +55,62 @@ class ThreadedStore(Store):
     def _schedule(self) -> None:
         if self._scheduled or self._writing:
             return
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._thread = threading.Thread(target=self._write, name="backchat-writer", daemon=True)
-            self._thread.start()
         # Everything decided in this round of the loop shares the sync.
         self._scheduled = True
-        self._loop.call_soon(self._hand_over)
+        self._started().call_soon(self._hand_over)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        """The loop, once the writer is at work."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._work, name="backchat-writer", daemon=True)
+            self._thread.start()
+        return self._loop
 
     def _hand_over(self) -> None:
         self._scheduled = False
         self._writing = True
-        self._batches.put((self._waiting, list(self._checkpoints.items())))
+        self._jobs.put(partial(self._write, self._waiting, list(self._checkpoints.items())))
         self._waiting = []
         self._checkpoints = {}
 
-    def _write(self) -> None:
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _write(self, commits: list[tuple[Commit, Done]], checkpoints: list[tuple[str, Checkpoint]]) -> None:
         assert self._loop is not None
-        while (batch := self._batches.get()) is not None:
-            commits, checkpoints = batch
+        try:
+            results = self._writer.write([commit for commit, _ in commits], checkpoints)
+        except Exception as error:  # noqa: BLE001
+            # A defect, but if this thread ended nobody would ever be told of any commit again.
+            _log.exception("the writer failed")
+            results = [error] * len(commits)
+        self._loop.call_soon_threadsafe(self._finish, commits, results)
+
+    async def prune(self, forgotten: float) -> bool:
+        loop = self._started()
+        done: asyncio.Future[bool | Exception] = loop.create_future()
+
+        def tell(result: bool | Exception) -> None:
+            if not done.cancelled():
+                done.set_result(result)
+
+        def job() -> None:
+            result: bool | Exception
             try:
-                results = self._writer.write([commit for commit, _ in commits], checkpoints)
+                result = self._writer.prune(forgotten)
             except Exception as error:  # noqa: BLE001
-                # A defect, but if this thread ended nobody would ever be told of any commit again.
-                _log.exception("the writer failed")
-                results = [error] * len(commits)
-            self._loop.call_soon_threadsafe(self._finish, commits, results)
+                # As above; whoever asked hears of it.
+                result = error
+            loop.call_soon_threadsafe(tell, result)
+
+        self._jobs.put(job)
+        result = await done
+        if isinstance(result, Exception):
+            _log.error("old op records could not be dropped: %s", result)
+            raise StorageFailed from result
+        return result
 
     def _finish(self, commits: list[tuple[Commit, Done]], results: list[Exception | None]) -> None:
         self._writing = False
@@ -110,10 +140,10 @@ class ThreadedStore(Store):
             # A defect in one session must not keep the others from hearing of their commits.
             _log.exception("a commit's completion failed")
 
-    async def load(self, session_id: str) -> Loaded:
-        return await self._read(self._reader.load, session_id)
+    async def load(self, session_id: str, forgotten: float) -> Loaded:
+        return await self._read(self._reader.load, session_id, forgotten)
 
-    async def reply(self, session_id: str, op_id: str) -> bytes:
+    async def reply(self, session_id: str, op_id: str) -> bytes | None:
         return await self._read(self._reader.reply, session_id, op_id)
 
     async def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
@@ -139,7 +169,7 @@ class ThreadedStore(Store):
             while self._writing or self._scheduled:
                 self._idle = self._loop.create_future()
                 await self._idle
-            self._batches.put(None)
+            self._jobs.put(None)
             await anyio.to_thread.run_sync(self._thread.join)
         self._reader.close()
         self._writer.close()
