@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import random
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from backchat.errors import StorageFailed
 from backchat.store import sqlite
 from backchat.store.base import Commit, OpRecord
-from backchat.store.sqlite import Database
+from backchat.store.sqlite import MIGRATIONS, Database
 from backchat.store.threads import ThreadedStore
 from tests.support.client import Client, Json, Refused, client, eventually
 from tests.support.histories import lived
@@ -408,21 +407,21 @@ async def test_a_store_says_when_it_could_not_prune(tmp_path: Path) -> None:
 
 
 def test_records_of_an_older_database_are_known_and_grow_old(tmp_path: Path) -> None:
-    with with_records(tmp_path / "new", {"s": [60.0, 70.0]}):
-        pass
-    shutil.copytree(tmp_path / "new", tmp_path / "old")
-    db = sqlite3.connect(tmp_path / "old" / "backchat.db")
-    # As version 2 left it.
-    for statement in (
-        "DROP INDEX event_op",
-        "DROP INDEX event_record",
-        "CREATE UNIQUE INDEX event_op ON event (session_id, op_id) WHERE op_id IS NOT NULL",
-        "PRAGMA user_version = 2",
-    ):
-        db.execute(statement)
+    db = sqlite3.connect(tmp_path / "backchat.db")
+    db.executescript("".join(MIGRATIONS[:2]))
+    db.execute("PRAGMA user_version = 2")
+    db.execute("INSERT INTO session VALUES ('s', 'local', 'l', 50.0, NULL, NULL, NULL, NULL, NULL)")
+    for revision, kind, body, op_id in ((1, "created", "{}", None), (2, "titled", '{"title":"a"}', "a"),
+                                        (3, "titled", '{"title":"b"}', "b")):  # fmt: skip
+        record = (op_id, None if op_id is None else b"h", None if op_id is None else "{}")
+        db.execute(
+            "INSERT INTO event VALUES ('s', ?, ?, 1, ?, 'c1', NULL, 0, ?, ?, ?, ?)",
+            (revision, kind, 50.0 + 10 * (revision - 1), body, *record),
+        )
+    db.commit()
     db.close()
-    with Database(tmp_path / "old") as database:
-        assert list(database.load("s").ops) == ["0", "1"]
+    with Database(tmp_path) as database:
+        assert list(database.load("s").ops) == ["a", "b"]
         assert database.prune(65.0) is False
-        assert list(database.load("s").ops) == ["1"]
-        assert (database.reply("s", "0"), database.reply("s", "1")) == (None, b"{}")
+        assert list(database.load("s").ops) == ["b"]
+        assert (database.reply("s", "a"), database.reply("s", "b")) == (None, b"{}")

@@ -117,7 +117,7 @@ def of_view(view: View) -> Json:
         "text": view.run["text"],
         "reasoning": view.run.get("reasoning", ""),
     }
-    return {**view.facts(), "start": view.start, "session": session, "run": run}
+    return {**view.facts(), "log": view.log, "start": view.start, "session": session, "run": run}
 
 
 @pytest.fixture(scope="module")

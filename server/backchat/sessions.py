@@ -11,9 +11,11 @@ import hashlib
 import re
 import secrets
 from array import array
+from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -204,6 +206,7 @@ class Session:
         self._history: deque[Step] = deque(maxlen=RESUMABLE)
         # The head after each staged revision, from 1 on.
         self._heads = array("q")
+        self._epochs: list[tuple[int, int]] = []
         # Op records, oldest first; a plain dict would be slow to take the first from, again and again.
         self._ops: OrderedDict[str, KnownOp] = OrderedDict()
         self._forgotten = 0.0
@@ -624,7 +627,7 @@ class Session:
         events = None if reset else self._missed(after, log)
         attached = Attached(
             protocol=frames.PROTOCOL,
-            log=self._info.log,
+            log=f"{self._info.log}.{self._around.store.epochs.current}",
             session=self.fields,
             revision=self._published.revision,
             connection=connection,
@@ -647,7 +650,7 @@ class Session:
 
     def _missed(self, after: int | None, log: str | None) -> list[msgspec.Raw] | None:
         """What a client that has seen revision `after` of `log` has missed; None where that cannot be told."""
-        if after is None or (log is not None and log != self._info.log):
+        if after is None or (log is not None and not self._is_ours(after, log)):
             return None
         missing = self._published.revision - after
         if missing < 0 or missing > len(self._history):
@@ -662,6 +665,19 @@ class Session:
                     return None
                 events.append(event)
         return events
+
+    def _is_ours(self, after: int, log: str) -> bool:
+        """Whether what a client has seen, up to revision `after` of `log`, is in this very log. It may have seen more
+        than a copy that was put back has, and other things may have happened since."""
+        name, _, epoch = log.partition(".")
+        epochs = self._around.store.epochs
+        number = epochs.numbers.get(epoch)
+        if name != self._info.log or number is None:
+            return False
+        if epoch == epochs.current:
+            return after <= self._published.revision
+        until = bisect_right(self._epochs, number, key=itemgetter(0))
+        return until > 0 and after <= self._epochs[until - 1][1]
 
     # Loading. Under the lock.
 
@@ -680,7 +696,7 @@ class Session:
             raise
         # No await from here on, so that nobody who waits can be forgotten if this task is cancelled.
         lost, run = self._take_staged()
-        self._info, self._tree = loaded.info, loaded.tree
+        self._info, self._tree, self._epochs = loaded.info, loaded.tree, loaded.epochs
         self._ops, self._forgotten = OrderedDict(loaded.ops), forgotten
         self._history = deque(loaded.history, maxlen=RESUMABLE)
         self._heads = array("q", [step.event.head for step in loaded.history])

@@ -95,9 +95,9 @@ class View:
         return [message["content"] for message in self.messages]
 
     def facts(self) -> Json:
-        """All of it that must be the same for every client (where it begins is each client's own)."""
+        """All of it that must be the same for every client, at any time (where it begins is each client's own, and a
+        server that starts again calls the log something else)."""
         return {
-            "log": self.log,
             "messages": self.messages,
             "revision": self.revision,
             "session": self.session,

@@ -1,6 +1,6 @@
 """What a store is: the durable side of every session."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -77,14 +77,24 @@ class Commit(Struct, frozen=True, kw_only=True):
     opens: "Commit | None" = None
 
 
+class Epochs(Struct, frozen=True):
+    """The epochs that a database has been through: each time that a server serves it is one, with a random id, so that
+    what happened after a copy was made can be told from what happened to the copy. By id, the numbers that events are
+    marked with, from 1; 0 is what happened before any epoch, or in an import."""
+
+    numbers: Mapping[str, int]
+    current: str
+
+
 class Loaded(Struct, frozen=True, kw_only=True):
-    """A whole session as the store has it: its messages, the steps of its log, and what is known of each op_id that
-    is remembered, oldest first."""
+    """A whole session as the store has it: its messages, the steps of its log, what is known of each op_id that is
+    remembered, oldest first, and `(epoch, last revision)` for each epoch that the session has events of."""
 
     info: SessionInfo
     tree: Tree
     history: list[Step]
     ops: dict[str, KnownOp]
+    epochs: list[tuple[int, int]]
     checkpoint: Checkpoint | None
 
 
@@ -133,6 +143,8 @@ def first_commit(info: SessionInfo, events: Sequence[Decided], at: float, cause:
 
 class Store(Protocol):
     """All methods are called on the event loop."""
+
+    epochs: Epochs
 
     def commit(self, commit: Commit, done: Done) -> None:
         """Enqueues a commit. `done` is called exactly once, in the order of the calls of `commit`.

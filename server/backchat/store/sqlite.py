@@ -5,6 +5,7 @@ WAL mode with synchronous=FULL: a commit that returned survives a power cut (G1)
 """
 
 import os
+import secrets
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from backchat.errors import DataDirectoryError, NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
-from backchat.store.base import Checkpoint, Commit, KnownOp, Loaded, Place, SessionInfo, Summary
+from backchat.store.base import Checkpoint, Commit, Epochs, KnownOp, Loaded, Place, SessionInfo, Summary
 from backchat.transcript import (
     EVENT_NAMES,
     EVENT_TYPES,
@@ -108,7 +109,7 @@ MIGRATIONS: Final = (
     ALTER TABLE checkpoint ADD COLUMN model TEXT;
     """,
     # An op_id stays in the log as what caused an event; the record that answers a retransmission (`body_hash`, `reply`)
-    # grows old. The second index finds the oldest without looking at any other.
+    # grows old. The second index finds the oldest without looking at any other. For epochs see `Epochs`.
     """
     ALTER TABLE message ADD COLUMN original TEXT;
 
@@ -117,6 +118,13 @@ MIGRATIONS: Final = (
     CREATE UNIQUE INDEX event_op ON event (session_id, op_id) WHERE reply IS NOT NULL;
 
     CREATE INDEX event_record ON event (at) WHERE reply IS NOT NULL;
+
+    CREATE TABLE epoch (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL
+    );
+
+    ALTER TABLE event ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
     """,
 )
 
@@ -141,6 +149,7 @@ class Database:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "backchat.db"
+        self._epoch = 0
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Made here, so that nobody else can read it; the files that SQLite puts beside it follow. Only where
@@ -189,6 +198,17 @@ class Database:
                 for statement in script.split(";"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {number}")
+
+    def begin_epoch(self) -> Epochs:
+        """Begins an epoch: what this object writes from now on belongs to it. Raises DataDirectoryError."""
+        try:
+            with self._transaction("BEGIN IMMEDIATE"):
+                self._db.execute("INSERT INTO epoch (id) VALUES (?)", (secrets.token_hex(8),))
+            known = self._db.execute("SELECT id, number FROM epoch ORDER BY number").fetchall()
+        except sqlite3.Error as error:
+            raise DataDirectoryError(f"Cannot use the database {self.path}: {error}.") from error
+        current, self._epoch = known[-1]
+        return Epochs(dict(known), current)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
@@ -289,7 +309,7 @@ class Database:
                 )
             name, version = EVENT_NAMES[type(event.body)]
             execute(
-                "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     session_id,
                     event.revision,
@@ -303,6 +323,7 @@ class Database:
                     record.op_id if last and record else None,
                     record.body_hash if last and record else None,
                     record.reply.decode() if last and record else None,
+                    self._epoch,
                 ),
             )
         if commit.ended_run is not None:
@@ -342,7 +363,7 @@ class Database:
             if found[4] is not None:
                 raise SessionDeleted
             events = self._db.execute(
-                "SELECT revision, type, v, at, actor, command, head, body, op_id, body_hash FROM event"
+                "SELECT revision, type, v, at, actor, command, head, body, op_id, body_hash, epoch FROM event"
                 " WHERE session_id = ? ORDER BY revision",
                 (session_id,),
             ).fetchall()
@@ -367,9 +388,11 @@ class Database:
             history=history,
             ops={
                 op_id: KnownOp(body_hash, at)
-                for _, _, _, at, *_, op_id, body_hash in events
+                for _, _, _, at, *_, op_id, body_hash, _ in events
                 if body_hash is not None and at > forgotten
             },
+            # Revisions come in order, so the last of each epoch stays.
+            epochs=list({epoch: revision for revision, *_, epoch in events}.items()),
             checkpoint=None if row is None else Checkpoint(*row),
         )
 
@@ -453,7 +476,7 @@ def _added(row: tuple[Any, ...]) -> Added:
 
 
 def _event(row: tuple[Any, ...]) -> Event:
-    revision, name, version, at, actor, command, head, body, op_id, _ = row
+    revision, name, version, at, actor, command, head, body, op_id, *_ = row
     decoder = _BODIES.get((name, version))
     if decoder is None:
         raise SessionUnreadable(f"This version of Backchat does not know an event in it: {name}, version {version}.")

@@ -31,6 +31,7 @@ class ThreadedStore(Store):
 
     def __init__(self, directory: Path) -> None:
         self._writer = Database(directory)
+        self.epochs = self._writer.begin_epoch()
         self._reader = Database(directory)
         self._reader_lock = threading.Lock()
         # Threads that would only wait for the lock are not worth having.
