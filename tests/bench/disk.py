@@ -58,9 +58,13 @@ class Rows:
         taken = []
         for _ in range(times):
             self._revision += 1
-            row = ("alone", self._revision, "head_moved", 1, time.time(), "0123abcd", "undo", 1, "{}", None, None, None)
+            row = ("alone", self._revision, "taken_back", 1, time.time(), "0123abcd", "undo", 1, "{}")
             began = time.perf_counter()
-            self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._db.execute(
+                "INSERT INTO event (session_id, revision, type, v, at, actor, command, head, body)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
             taken.append(time.perf_counter() - began)
         return taken
 

@@ -205,6 +205,18 @@ async def disconnect(links: Sequence[Link]) -> None:
         await asyncio.gather(*(link.lost for link in links))
 
 
+async def attach_time(target: Target, path: str) -> float:
+    """The seconds from the handshake of a new link until it has been greeted. Raises ConnectionError."""
+    link = Link(target, path)
+    async with asyncio.timeout(PATIENCE):
+        began = time.perf_counter()
+        await asyncio.get_running_loop().create_connection(partial(_same, link), "127.0.0.1", target.port)
+        await link.ready
+        taken = time.perf_counter() - began
+    await disconnect([link])
+    return taken
+
+
 class Sample(Struct, frozen=True):
     """What one measurement found: round trips per second, and the median and 99th percentile of their latency in
     seconds."""

@@ -21,6 +21,7 @@ from tests.bench.driver import (
     Link,
     Sample,
     Target,
+    attach_time,
     client_frame,
     connect,
     disconnect,
@@ -55,6 +56,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Messages in the long one."""
     length_undos: int
     """Undos on either of them, for each round."""
+    tail: int = 200
+    """Messages in the session that the long one is attached to beside: as many as come at once."""
+    attaches: int
+    """Times that each is attached to, for each round."""
     rows: int
     """Rows that SQLite commits alone, for each round."""
     replies: int
@@ -72,6 +77,7 @@ FULL: Final = Plan(
     crowd_turns=600,
     shared_turns=3000,
     length_undos=300,
+    attaches=100,
     rows=300,
     replies=150,
     fan_seconds=1.0,
@@ -83,6 +89,7 @@ QUICK: Final = Plan(
     crowd_turns=160,
     shared_turns=1000,
     length_undos=100,
+    attaches=30,
     rows=100,
     replies=40,
     fan_seconds=0.2,
@@ -124,7 +131,9 @@ def loads(plan: Plan) -> list[Load]:
 
 class Measured(Struct, frozen=True):
     """All that was found, a list item for each round. `loads` is by name of the row; `lengths` are median latencies
-    (in seconds) of `/undo` on the long session and on the short one; `row` is the median time in seconds of a row
+    (in seconds) of `/undo` on the long session and on the short one; `attaches` are median times from connecting to
+    `attached`, on the long session and on one of the tail's length, in memory, and `cold` the first such time of each,
+    when they are not; `row` is the median time in seconds of a row
     that SQLite commits alone; `limit` the driver's own, beside the echo. `first` are median seconds to the first delta,
     ours and from the model server itself; `fans` is by number of clients; `fan_limit` the driver's own with the
     most."""
@@ -132,6 +141,8 @@ class Measured(Struct, frozen=True):
     plan: Plan
     loads: dict[str, list[Paired]]
     lengths: list[tuple[float, float]]
+    attaches: list[tuple[float, float]]
+    cold: list[tuple[float, float]]
     row: list[float]
     limit: list[Paired]
     first: list[tuple[float, float]]
@@ -141,7 +152,7 @@ class Measured(Struct, frozen=True):
     @classmethod
     def nothing(cls, plan: Plan) -> "Measured":
         """No round yet."""
-        return cls(plan, defaultdict(list), [], [], [], [], defaultdict(list), [])
+        return cls(plan, defaultdict(list), [], [], [], [], [], [], defaultdict(list), [])
 
 
 class Servers(Struct, frozen=True):
@@ -186,6 +197,8 @@ def measure(plan: Plan, directory: Path | None, say: Callable[[str], None]) -> M
 
 def _sessions(plan: Plan) -> dict[str, int]:
     found = {"short": plan.short, "long": plan.long}
+    for number in range(plan.rounds + 1):
+        found |= {f"long-{number}": plan.long, f"tail-{number}": plan.tail}
     for row in loads(plan):
         # One round more, to warm up.
         for number in range(plan.rounds + 1):
@@ -233,6 +246,9 @@ class _Bench:
                 await _pair(number, partial(sample, self._servers.ours), partial(sample, echo))
             )
         found.lengths.append(await self._lengths())
+        cold, warm = await self._attaches(number)
+        found.cold.append(cold)
+        found.attaches.append(warm)
         found.row.append(percentile(self._rows.commit(plan.rows), 0.5))
         many = Load("limit", "/status", plan.crowd, 1)
         beside = await self._sample(echo, many, number, seconds)
@@ -285,3 +301,14 @@ class _Bench:
         long, short = await take_turns(links, submit("one more"), submit("/undo"), self._plan.length_undos)
         await disconnect(links)
         return percentile(long, 0.5), percentile(short, 0.5)
+
+    async def _attaches(self, number: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The first time, which loads the session, and the median of the others: of the long one, and of the other."""
+        paths = [f"/ws/long-{number}", f"/ws/tail-{number}"]
+        long, tail = [await attach_time(self._servers.ours, path) for path in paths]
+        # One after the other, so that whatever else the machine does meets both alike.
+        again: list[list[float]] = [[], []]
+        for _ in range(self._plan.attaches):
+            for path, times in zip(paths, again, strict=True):
+                times.append(await attach_time(self._servers.ours, path))
+        return (long, tail), (percentile(again[0], 0.5), percentile(again[1], 0.5))

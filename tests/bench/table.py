@@ -66,6 +66,7 @@ def lines(measured: Measured) -> list[Line]:
             target="≤ 1.1",
         )
     )
+    found += _attaching(measured)
     found.append(
         Line(row="sqlite-row", what="one row committed durably by SQLite alone", ours=measured.row, show=_time)
     )
@@ -79,6 +80,24 @@ def lines(measured: Measured) -> list[Line]:
         )
     )
     return [*found, *_first_delta(measured), *_fans(measured)]
+
+
+def _attaching(measured: Measured) -> list[Line]:
+    plan = measured.plan
+    found = []
+    for row, state, pairs in (("attach", "in memory", measured.attaches), ("cold", "not in memory", measured.cold)):
+        found.append(
+            Line(
+                row=row,
+                what=f"attaching to a session of {plan.long:,} messages {state}, beside one of {plan.tail:,}"
+                + (": p50" if row == "attach" else ""),
+                ours=[pair[0] for pair in pairs],
+                beside=[pair[1] for pair in pairs],
+                show=_milliseconds,
+                beside_is=f" ({plan.tail:,})",
+            )
+        )
+    return found
 
 
 def _first_delta(measured: Measured) -> list[Line]:
