@@ -22,6 +22,9 @@ ORDER = [
     "commands",
     "completion",
     "frames",
+    "exports",
+    "chatgpt",
+    "openwebui",
     "foreign",
     "backends.base",
     "backends.echo",
@@ -59,6 +62,9 @@ PURE = {
     "commands",
     "completion",
     "frames",
+    "exports",
+    "chatgpt",
+    "openwebui",
     "foreign",
 }
 WORLDLY = {

@@ -223,11 +223,23 @@ def models_command(base_url: str | None, api_key_file: Path | None) -> None:
         click.echo(name)
 
 
+def _progress(files: int) -> Any:
+    """A bar that counts files, and says how many sessions were seen in them."""
+    return click.progressbar(
+        length=files,
+        label="Importing",
+        item_show_func=lambda seen: None if seen is None else f"{seen:,} sessions",
+        update_min_steps=0,
+        file=sys.stderr,
+    )
+
+
 @cli.command("import")
 @_data
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
 def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
-    """Import sessions: JSON files of a chat web UI's session store, bare lists of messages, or directories of them.
+    """Import sessions: JSON files of a chat web UI's session store, exports of ChatGPT and Open WebUI with all their
+    branches, bare lists of messages, or directories of them.
 
     A server may be running on the same data. What is there already, or is no session, is skipped.
     """
@@ -241,15 +253,19 @@ def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
     bar = None
     directory = data or default_data()
     with Database(directory) as database, ExitStack() as stack:
-        for number, result in enumerate(import_files(database, files), start=1):
-            counts[result.outcome] += 1
-            if result.outcome != "imported":
-                told.append(f"{result.outcome}: {click.format_filename(result.path)}: {result.detail}")
+        for number, file in enumerate(files):
+            for result in import_files(database, [file]):
+                counts[result.outcome] += 1
+                if result.outcome != "imported":
+                    told.append(f"{result.outcome}: {click.format_filename(result.path)}: {result.detail}")
+                if bar is None and time.monotonic() - began > MOMENT_SECONDS and sys.stderr.isatty():
+                    bar = stack.enter_context(_progress(len(files)))
+                    bar.update(number)
+                if bar is not None:
+                    # One file may hold thousands.
+                    bar.update(0, sum(counts.values()))
             if bar is not None:
                 bar.update(1)
-            elif time.monotonic() - began > MOMENT_SECONDS and sys.stderr.isatty():
-                bar = stack.enter_context(click.progressbar(length=len(files), label="Importing", file=sys.stderr))
-                bar.update(number)
     for line in told:
         click.echo(line, err=True)
     summary = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())

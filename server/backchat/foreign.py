@@ -1,34 +1,27 @@
-"""Transcripts as other programs write them: lists of `{role, content, …}`, and the JSON session store (see
-`session_of`).
+"""Sessions as other programs write them: lists of `{role, content, …}`, the JSON session store, and exports of ChatGPT
+and Open WebUI (see `sessions_of`).
 
 Pure: bytes in, messages out.
 """
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from msgspec import Struct
+import msgspec
 
+from backchat import chatgpt, openwebui
 from backchat.errors import InvalidParams
+from backchat.exports import Broken, Imported, is_count, is_text, is_time, named, object_of, taken
 from backchat.frames import check_value
-from backchat.transcript import Created, Message
+from backchat.transcript import Created, Message, chained
+
+Reader = Callable[[dict[str, Any], float], Imported]
+"""Reads one session out of JSON. `now` is the time of one that has none. Raises Broken and InvalidParams."""
 
 
 class NotASession(Exception):
     """JSON that is well-formed and something else."""
-
-
-class Broken(Exception):
-    """A session that cannot be read; the message says why."""
-
-
-class Imported(Struct, frozen=True, kw_only=True):
-    """A session from elsewhere. `id` is None where it has none of its own; `updated_at` where it does not say."""
-
-    id: str | None
-    created: Created
-    messages: list[Message]
-    updated_at: float | None
 
 
 def messages_of(values: list[Any], at: float, *, nul: bool = False) -> list[Message]:
@@ -51,17 +44,40 @@ def _message(number: int, value: Any, at: float, nul: bool) -> Message:
     if not isinstance(role, str) or not role:
         raise InvalidParams(f"Message {number} has no role.")
     created_at = at
-    if _is_time(rest.get("timestamp")):
+    if is_time(rest.get("timestamp")):
         created_at = float(rest.pop("timestamp"))
     content = rest.pop("content", None)
     return Message(id=number, role=role, content=content, created_at=created_at, extra=rest or None)
 
 
-def session_of(data: bytes, now: float) -> Imported:
-    """The session in a file: an object with `session_id` and `messages`, or a bare list of messages.
+def sessions_of(data: bytes, now: float) -> Iterator[Imported | Broken]:
+    """The sessions in a file, each as it is read, or what is wrong with it.
 
-    Fields that mean nothing here go to `extra`, so that nothing is lost. Raises NotASession and Broken.
+    A file holds one of the JSON session store (an object with `session_id` and `messages`), a bare list of messages,
+    a conversation of ChatGPT or a chat of Open WebUI, or a list of these. Fields that mean nothing here go to `extra`,
+    so that nothing is lost. Raises NotASession.
     """
+    try:
+        value = _json(data)
+        if isinstance(value, list):
+            if any(isinstance(one, dict) and "role" in one for one in value):
+                return iter((_bare(value, now),))
+            if any(isinstance(one, dict) and _exported(one) for one in value):
+                return _listed(value, now)
+            raise NotASession("it is a list, but not of messages or conversations")
+        if isinstance(value, dict):
+            reader = _stored if "session_id" in value else _exported(value)
+            if reader is None:
+                raise NotASession("it has no session_id, and is no conversation")
+            return iter((reader(value, now),))
+    except Broken as reason:
+        return iter((reason,))
+    except InvalidParams as error:
+        return iter((Broken(str(error)),))
+    raise NotASession("it is neither an object nor a list")
+
+
+def _json(data: bytes) -> Any:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -70,32 +86,44 @@ def session_of(data: bytes, now: float) -> Imported:
         raise Broken("it is empty")
     try:
         # The standard library's reader: the files come from it, and it keeps integers of any size.
-        value = json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=object_of)
     except RecursionError as error:
         raise Broken("it is nested too deeply") from error
     except ValueError as error:
         raise Broken(f"it is not JSON: {error}") from error
-    try:
-        if isinstance(value, list):
-            return _bare(value, now)
-        if isinstance(value, dict):
-            return _stored(value, now)
-    except InvalidParams as error:
-        raise Broken(str(error)) from error
-    raise NotASession("it is neither an object nor a list")
+
+
+def _exported(value: dict[str, Any]) -> Reader | None:
+    """What reads an object out of an export; None for what is none."""
+    if chatgpt.is_conversation(value):
+        return chatgpt.conversation
+    return openwebui.chat if openwebui.is_chat(value) else None
+
+
+def _listed(values: list[Any], now: float) -> Iterator[Imported | Broken]:
+    for number, value in enumerate(values, start=1):
+        place = f"conversation {number}"
+        if not isinstance(value, dict):
+            yield Broken("it is no object", place)
+            continue
+        if isinstance(title := value.get("title"), str) and title:
+            place += f" ({named(title)})"
+        reader = _exported(value)
+        if reader is None:
+            yield Broken("it has neither a mapping nor a chat", place)
+            continue
+        try:
+            yield msgspec.structs.replace(reader(value, now), place=place)
+        except (Broken, InvalidParams) as reason:
+            yield Broken(str(reason), place)
 
 
 def _bare(values: list[Any], now: float) -> Imported:
-    if not any(isinstance(value, dict) and "role" in value for value in values):
-        raise NotASession("it is a list, but not of messages")
-    return Imported(
-        id=None, created=Created(created_at=now), messages=messages_of(values, now, nul=True), updated_at=None
-    )
+    messages = chained(messages_of(values, now, nul=True))
+    return Imported(id=None, created=Created(created_at=now), messages=messages, head=len(messages), updated_at=None)
 
 
 def _stored(value: dict[str, Any], now: float) -> Imported:
-    if "session_id" not in value:
-        raise NotASession("it has no session_id")
     session_id = value["session_id"]
     messages = value.get("messages")
     if not isinstance(session_id, str):
@@ -104,55 +132,35 @@ def _stored(value: dict[str, Any], now: float) -> Imported:
         raise Broken("its messages are no list")
     extra = {name: field for name, field in value.items() if name not in ("session_id", "messages")}
     check_value(extra, nul=True)
-    created_at = _taken(extra, "created_at", _is_time)
-    updated_at = _taken(extra, "updated_at", _is_time)
-    cost = _taken(extra, "estimated_cost", _is_cost)
+    created_at = taken(extra, "created_at", is_time)
+    updated_at = taken(extra, "updated_at", is_time)
+    cost = taken(extra, "estimated_cost", _is_cost)
     first = now if created_at is None else float(created_at)
     created = Created(
-        title=_taken(extra, "title", _is_text),
-        model=_taken(extra, "model", _is_text),
-        workspace=_taken(extra, "workspace", _is_text),
-        personality=_taken(extra, "personality", _is_text),
+        title=taken(extra, "title", is_text),
+        model=taken(extra, "model", is_text),
+        workspace=taken(extra, "workspace", is_text),
+        personality=taken(extra, "personality", is_text),
         created_at=first,
-        input_tokens=_taken(extra, "input_tokens", _is_count) or 0,
-        output_tokens=_taken(extra, "output_tokens", _is_count) or 0,
+        input_tokens=taken(extra, "input_tokens", is_count) or 0,
+        output_tokens=taken(extra, "output_tokens", is_count) or 0,
         estimated_cost=None if cost is None else float(cost),
         # Something that a person wrote and that was never sent: kept beside the transcript, never in it.
-        pending=_taken(extra, "pending_user_message", _is_text),
+        pending=taken(extra, "pending_user_message", is_text),
         # Last: what was taken is gone by now.
         extra=extra or None,
     )
     return Imported(
         id=session_id,
         created=created,
-        messages=messages_of(messages, first, nul=True),
+        messages=chained(messages_of(messages, first, nul=True)),
+        head=len(messages),
         updated_at=None if updated_at is None else float(updated_at),
     )
 
 
-def _taken(extra: dict[str, Any], name: str, fits: Any) -> Any:
-    """Takes a field out of `extra` if it is what is meant here; otherwise it stays there as it is."""
-    value = extra.get(name)
-    if fits(value):
-        del extra[name]
-        return value
-    return None
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-
-
 def _is_cost(value: Any) -> bool:
-    return _is_count(value) or (isinstance(value, float) and value >= 0)
-
-
-def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12
+    return is_count(value) or (isinstance(value, float) and value >= 0)
 
 
 def _no_constant(name: str) -> Any:

@@ -14,18 +14,20 @@ from msgspec import Struct
 
 from backchat import ops
 from backchat.errors import SessionExists
-from backchat.foreign import Broken, Imported, NotASession, session_of
-from backchat.sessions import OWNER, SESSION_ID, new_log
+from backchat.exports import Broken, Imported
+from backchat.foreign import NotASession, sessions_of
+from backchat.sessions import OWNER, new_log
 from backchat.store.base import Commit, SessionInfo, first_commit
 from backchat.store.sqlite import Database
-from backchat.transcript import Cause, chained
+from backchat.transcript import SESSION_ID, Cause
 
 MOST_BYTES: Final = 1024**3
 """Files above this are not read."""
 
 
 class Result(Struct, frozen=True):
-    """What became of one file: `detail` is the id of the imported session, or the reason."""
+    """What became of one session, or of a file that holds none: `detail` is the id of the imported session, or the
+    reason, after the session's place in a file of several."""
 
     path: Path
     outcome: Literal["imported", "skipped", "broken"]
@@ -45,21 +47,24 @@ def files_in(paths: list[Path]) -> list[Path]:
 
 
 def import_files(database: Database, files: list[Path]) -> Iterator[Result]:
-    """Imports what can be imported, one session for one commit, so that a server has its turn in between."""
+    """Imports what can be imported, one session for one commit, so that a server has its turn in between. A file of
+    several sessions has as many results."""
     for file in files:
+        now = time.time()
         try:
-            yield Result(file, "imported", _import(database, file))
-        except (NotASession, SessionExists) as reason:
+            data_hash, found = _sessions(file, now)
+        except NotASession as reason:
             yield Result(file, "skipped", str(reason))
+            continue
         except Broken as reason:
             yield Result(file, "broken", str(reason))
-        except sqlite3.Error as error:
-            yield Result(file, "broken", f"it could not be stored: {error}")
+            continue
+        for one in found:
+            yield _result(database, file, one, data_hash, now)
 
 
-def _import(database: Database, file: Path) -> str:
-    """Raises NotASession, SessionExists, Broken, sqlite3.Error."""
-    now = time.time()
+def _sessions(file: Path, now: float) -> tuple[str, Iterator[Imported | Broken]]:
+    """A hash of what is in a file, and the sessions in it. Raises NotASession, Broken."""
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -69,11 +74,30 @@ def _import(database: Database, file: Path) -> str:
         data = file.read_bytes()
     except OSError as error:
         raise Broken(f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
-    imported = session_of(data, now)
+    return hashlib.sha256(data).hexdigest()[:32], sessions_of(data, now)
+
+
+def _result(database: Database, file: Path, found: Imported | Broken, data_hash: str, now: float) -> Result:
+    outcome: Literal["skipped", "broken"]
+    try:
+        if isinstance(found, Broken):
+            raise found
+        return Result(file, "imported", _import(database, file, found, data_hash, now))
+    except SessionExists as reason:
+        outcome, detail = "skipped", str(reason)
+    except Broken as reason:
+        outcome, detail = "broken", str(reason)
+    except sqlite3.Error as error:
+        outcome, detail = "broken", f"it could not be stored: {error}"
+    return Result(file, outcome, detail if found.place is None else f"{found.place}: {detail}")
+
+
+def _import(database: Database, file: Path, imported: Imported, data_hash: str, now: float) -> str:
+    """Raises SessionExists, Broken, sqlite3.Error."""
     session_id = imported.id
     if session_id is None:
         # A bare list has no id: its content gives one, so that a second import of the same file is noticed.
-        session_id = hashlib.sha256(data).hexdigest()[:32]
+        session_id = data_hash
         imported = _titled(imported, os.fsencode(file.stem).decode(errors="replace"))
     elif not SESSION_ID.fullmatch(session_id):
         raise Broken(f"its session_id {session_id[:64]!r} is not made of a-z, 0-9, _ and -, or is too long")
@@ -97,9 +121,5 @@ def _commit(session_id: str, imported: Imported, now: float) -> Commit:
         created_at=now if imported.created.created_at is None else imported.created.created_at,
     )
     at = now if imported.updated_at is None else imported.updated_at
-    return first_commit(
-        info,
-        ops.create(imported.created, chained(imported.messages), len(imported.messages)).events,
-        at,
-        Cause(command="import"),
-    )
+    events = ops.create(imported.created, imported.messages, imported.head).events
+    return first_commit(info, events, at, Cause(command="import"))

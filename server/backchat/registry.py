@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 from backchat.errors import BackchatError, NoSuchSession
 from backchat.hub.local import LocalHub
-from backchat.sessions import OWNER, SESSION_ID, Run, Session, Surroundings
+from backchat.sessions import OWNER, Run, Session, Surroundings
 from backchat.store.base import Place, Store, Summary
-from backchat.transcript import Created, Message
+from backchat.transcript import SESSION_ID, Created, Message
 from backchat.views import Offer
 
 _log = logging.getLogger("backchat.registry")

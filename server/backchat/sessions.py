@@ -8,7 +8,6 @@ lock covers deciding, staging and the rare read that deciding needs, never a com
 
 import asyncio
 import hashlib
-import re
 import secrets
 from array import array
 from bisect import bisect_right
@@ -77,7 +76,6 @@ from backchat.transcript import (
 )
 from backchat.views import LiveRun, Offer, Outcome, StartRun, StopRun, View
 
-SESSION_ID: Final = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 OWNER: Final = "local"
 """Who owns every session, until there are users."""
 RESUMABLE: Final = 256

@@ -5,12 +5,16 @@ of the transcript on screen. Taking back moves the head; nothing is ever removed
 parent are variants of each other: at most one of them is on screen.
 """
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, assert_never
 
 import msgspec
 from msgspec import Struct
+
+SESSION_ID: Final = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
+"""What a session's id matches (DESIGN section 1)."""
 
 TAIL_MESSAGES: Final = 200
 """How many messages a view is given at once, at the most."""
