@@ -27,7 +27,10 @@ from backchat.transcript import Created, Message
 
 def is_conversation(value: dict[str, Any]) -> bool:
     """Whether this looks like a conversation, be it a broken one."""
-    return "mapping" in value and not value.keys().isdisjoint({"current_node", "create_time", "conversation_id"})
+    mapping = value.get("mapping")
+    if isinstance(mapping, dict) and any(isinstance(node, dict) and "message" in node for node in mapping.values()):
+        return True
+    return "mapping" in value and "current_node" in value
 
 
 def conversation(value: dict[str, Any], now: float) -> Imported:
@@ -130,7 +133,8 @@ def _beside(key: str, node: dict[str, Any], shape: Outline, shown: set[str]) -> 
     above = shape.parents[key]
     if above is None or above in shown:
         rest.pop("parent", None)
-    if node.get("children") == shape.children.get(key, []):
+    below = shape.children.get(key, [])
+    if node.get("children") == below and shown.issuperset(below):
         del rest["children"]
     if node["message"].get("id") != key:
         put(rest, "key", key)

@@ -1,5 +1,5 @@
-"""Sessions as other programs write them: lists of `{role, content, …}`, the JSON session store, and exports of ChatGPT
-and Open WebUI (see `sessions_of`).
+"""Sessions as other programs write them: lists of `{role, content, …}`, the JSON session store, and exports of
+ChatGPT and Open WebUI (see `sessions_of`).
 
 Pure: bytes in, messages out.
 """
@@ -54,8 +54,8 @@ def sessions_of(data: bytes, now: float) -> Iterator[Imported | Broken]:
     """The sessions in a file, each as it is read, or what is wrong with it.
 
     A file holds one of the JSON session store (an object with `session_id` and `messages`), a bare list of messages,
-    a conversation of ChatGPT or a chat of Open WebUI, or a list of these. Fields that mean nothing here go to `extra`,
-    so that nothing is lost. Raises NotASession.
+    a conversation of ChatGPT or a chat of Open WebUI, or a list of these. Fields that mean nothing here go to
+    `extra`, so that nothing is lost. Raises NotASession.
     """
     try:
         value = _json(data)
