@@ -759,10 +759,12 @@ def test_a_node_that_stands_twice_is_noticed() -> None:
     assert str(one) == "its mapping has two nodes with one id"
 
 
-def test_a_name_that_stands_twice_elsewhere_is_as_it_always_was() -> None:
-    (one,) = sessions_of(b'{"session_id": "a", "messages": [], "title": "x", "title": "y"}', NOW)
-    assert isinstance(one, Imported)
-    assert one.created.title == "y"
+def test_a_name_that_stands_twice_elsewhere_is_as_it_always_was(tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    file.write_text('{"session_id": "a", "messages": [], "title": "x", "title": "y", "z": {"k": 1, "k": 2}}')
+    assert outcomes(bring_in(tmp_path / "data", file)) == ["imported"]
+    ((body,),) = query(tmp_path / "data", "SELECT body FROM event")
+    assert (json.loads(body)["title"], json.loads(body)["extra"]) == ("y", {"z": {"k": 2}})
 
 
 @pytest.mark.parametrize(
@@ -808,6 +810,14 @@ async def test_the_command_names_each_broken_conversation_and_imports_the_others
     assert status == 1
     assert out.startswith("0 imported, 2 skipped, 1 broken")
     assert "conversation 1 ('t'): session c0 is there already" in err
+
+
+def test_the_head_that_an_export_says_is_the_head_of_the_session(tmp_path: Path) -> None:
+    bring_in(tmp_path / "data", write(tmp_path / "one.json", GPT | {"current_node": "a"}))
+    with Database(tmp_path / "data") as database:
+        loaded = database.load("c")
+    after = loaded.history[-1].after
+    assert (loaded.tree[after.head].message.content, after.last_message) == ("a", 2)
 
 
 def test_two_conversations_of_one_id_are_imported_once(tmp_path: Path) -> None:

@@ -225,10 +225,12 @@ def models_command(base_url: str | None, api_key_file: Path | None) -> None:
 
 def _progress(files: int) -> Any:
     """A bar that counts files, and says how many sessions were seen in them."""
+    from backchat.views import counted
+
     return click.progressbar(
         length=files,
         label="Importing",
-        item_show_func=lambda seen: None if seen is None else f"{seen:,} sessions",
+        item_show_func=lambda seen: None if seen is None else counted(seen, "session"),
         update_min_steps=0,
         file=sys.stderr,
     )

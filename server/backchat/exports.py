@@ -7,7 +7,7 @@ Pure: JSON in, messages out.
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -16,7 +16,7 @@ from backchat.errors import InvalidParams
 from backchat.frames import check_value
 from backchat.transcript import SESSION_ID, Added, Created, Message, content_size
 
-NAME_CHARACTERS = 64
+NAME_CHARACTERS: Final = 64
 """How much of a name out of a file a sentence about it repeats."""
 
 

@@ -1,7 +1,7 @@
 """Chats as Open WebUI exports them: `chat.history`, a tree of messages by id, beside what is known of the chat."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from backchat.errors import InvalidParams
 from backchat.exports import (
@@ -20,10 +20,10 @@ from backchat.exports import (
 from backchat.frames import check_value
 from backchat.transcript import Created, Message, Usage
 
-MILLISECONDS = 1e11
+MILLISECONDS: Final = 1e11
 """Times from here on are in milliseconds: in seconds it is the year 5138, in milliseconds 1973."""
 
-MOST_TOKENS = 2**40
+MOST_TOKENS: Final = 2**40
 """Counts of tokens from here on are not believed: a session adds them up, in 64 bits."""
 
 
