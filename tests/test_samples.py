@@ -201,6 +201,8 @@ async def test_status_and_usage_say_what_the_file_says(server: Running, value: A
         "agent_running": False,
         "queue": [{"id": 1, "preview": pending}] if (pending := fields.get("pending_user_message")) else [],
         "queue_paused": bool(pending),
+        "redo_steps": 0,
+        "branched_from": None,
     }
     assert (status["command"], status["data"]) == ("status", expected)
     spent = {

@@ -6,7 +6,7 @@ Pure: JSON in, messages out.
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -37,7 +37,7 @@ class Imported(Struct, frozen=True, kw_only=True):
 
     id: str | None
     created: Created
-    messages: list[Added]
+    messages: Sequence[Added]
     head: int
     updated_at: float | None
     place: str | None = None
