@@ -19,8 +19,8 @@ from backchat.exports import Broken, Imported
 from backchat.foreign import NotASession, sessions_of
 from backchat.store.sqlite import Database
 from backchat.transcript import Message, Node, Tree, Usage, path
-from tests.support.client import Json
-from tests.support.server import SAMPLES
+from tests.support.client import Json, client, eventually
+from tests.support.server import SAMPLES, running
 from tests.test_import import bring_in, canonical, outcomes, query, run_import, write
 
 NOW = 1_800_000_000.0
@@ -845,6 +845,69 @@ async def test_all_samples_are_imported_at_once_and_only_once(tmp_path: Path) ->
         loaded = database.load(OPEN_WEBUI[0]["id"])
         assert loaded.history[-1].after.system == "Be gentle."
         assert len(loaded.tree.nodes) == 1 + len(OPEN_WEBUI[0]["chat"]["history"]["messages"])
+
+
+# On the wire.
+
+
+def shown(messages: list[Json]) -> list[tuple[Any, Any]]:
+    """Each message's content and which variant it is, as a client was told."""
+    return [(message["content"], message.get("variant")) for message in messages]
+
+
+def told(texts: list[Any], variants: dict[Any, tuple[int, int]]) -> list[tuple[Any, Any]]:
+    """The same of a file: `variants` are those that there are, as (index, count)."""
+    ours = {text: {"index": index, "count": count} for text, (index, count) in variants.items()}
+    return [(text, ours.get(text) if isinstance(text, str) else None) for text in texts]
+
+
+def siblings(parents: dict[str, Any], texts: Json, listed: dict[str, list[str]]) -> dict[Any, tuple[int, int]]:
+    """Which variant each text is, where its parent lists more than one child."""
+    found = {}
+    for key, parent in parents.items():
+        if parent is not None and len(listed[parent]) > 1:
+            found[texts[key]] = (listed[parent].index(key) + 1, len(listed[parent]))
+    return found
+
+
+@needs_samples
+async def test_a_running_server_shows_an_imported_tree_with_its_variants(tmp_path: Path) -> None:
+    rivers, rain = CHATGPT[0], OPEN_WEBUI[0]
+    async with running(tmp_path / "data") as server:
+        bring_in(tmp_path / "data", SAMPLES / "chatgpt", SAMPLES / "open-webui")
+        nodes = {key: node for key, node in rivers["mapping"].items() if node["message"] is not None}
+        variants = siblings(
+            {key: node["parent"] for key, node in nodes.items()},
+            {key: "".join(node["message"]["content"]["parts"]) for key, node in nodes.items()},
+            {key: node["children"] for key, node in rivers["mapping"].items()},
+        )
+        assert len(variants) == 4
+        async with client(server.ws(rivers["id"])) as one, client(server.ws(rivers["id"])) as other:
+            on_screen = chatgpt_texts(rivers["mapping"], rivers["current_node"])
+            assert shown(one.view.messages) == told(on_screen, variants)
+            # The last question's other variant, and the first answer's, which nobody has seen here yet.
+            for command, leaf in (("/prev", "a3"), ("/pick 5 1", "a2"), ("/pick 5", "a3")):
+                await one.submit(command)
+                assert shown(one.view.messages) == told(chatgpt_texts(rivers["mapping"], leaf), variants)
+            await one.submit("/goto 11")
+            assert shown(one.view.messages) == told(on_screen, variants)
+            await eventually(lambda: shown(other.view.messages) == shown(one.view.messages))
+        messages = rain["chat"]["history"]["messages"]
+        variants = siblings(
+            {key: message["parentId"] for key, message in messages.items()},
+            {key: message["content"] for key, message in messages.items()},
+            {key: message["childrenIds"] for key, message in messages.items()},
+        )
+        assert len(variants) == 4
+        async with client(server.ws(rain["id"])) as one:
+            assert shown(one.view.messages) == told(webui_texts(messages, "m6"), variants)
+            assert one.view.session["system"] == "Be gentle."
+            usage = (await one.submit("/usage"))["data"]
+            # What is not on screen was paid for, too.
+            assert (usage["input_tokens"], usage["output_tokens"]) == (28, 40)
+            assert (usage["on_screen"]["input_tokens"], usage["on_screen"]["output_tokens"]) == (14, 21)
+            await one.submit("/pick 2")
+            assert shown(one.view.messages) == told(webui_texts(messages, "m2"), variants)
 
 
 # The law: whatever is done to a file, its texts come in, or it is broken and says why.
