@@ -624,6 +624,15 @@ def test_the_visible_path_is_dropped_only_where_the_tree_says_the_same() -> None
         assert one.created.extra["chat"]["messages"] == odd
 
 
+@pytest.mark.parametrize(
+    ("models", "model"), [(["m", "n"], "m"), ([""], None), ([], None), ([5], None), ("m", None), (None, None)]
+)
+def test_the_model_of_a_chat_is_the_first_of_those_it_asks(models: Any, model: str | None) -> None:
+    one = imported(chat(wrote("a", None), current="a", models=models))
+    assert one.created.model == model
+    assert one.created.extra == {"chat": {"models": models}}
+
+
 @pytest.mark.parametrize("system", ["", "  ", None, 5, ["x"]])
 def test_a_system_prompt_that_is_none_stays_where_it_is(system: Any) -> None:
     one = imported(chat(wrote("a", None), params={"system": system, "temperature": 1}))
@@ -773,6 +782,7 @@ def test_a_name_that_stands_twice_elsewhere_is_as_it_always_was(tmp_path: Path) 
         [{"id": "x", "conversation_id": "x", "title": "shared", "is_anonymous": True}],
         {"id": "user-1", "email": "a@example.com", "chat": True},
         {"chat": {"theme": "dark"}},
+        {"chat": 5, "history": {"messages": {}}},
         {"mapping": {"a": "b"}},
         {"history": [1, 2]},
     ],
@@ -965,6 +975,7 @@ SAMPLED: list[Any] = [
     *([CHATGPT, OPEN_WEBUI, OPEN_WEBUI[0], CHATGPT[1]] if SAMPLES.is_dir() else []),
     [GPT, WEBUI],
     WEBUI,
+    WEBUI["chat"],
 ]
 
 

@@ -29,9 +29,9 @@ MOST_TOKENS: Final = 2**40
 
 def is_chat(value: dict[str, Any]) -> bool:
     """Whether this looks like a chat, be it a broken one; in older exports it is the `chat` alone."""
-    chat = value.get("chat")
-    if isinstance(chat, dict):
-        return "history" in chat or "messages" in chat
+    if "chat" in value:
+        chat = value["chat"]
+        return isinstance(chat, dict) and ("history" in chat or "messages" in chat)
     history = value.get("history")
     return isinstance(history, dict) and "messages" in history
 
@@ -70,26 +70,41 @@ def chat(value: dict[str, Any], now: float) -> Imported:
         history["messages"] = rest
     if history:
         inner["history"] = history
-    models = inner.get("models")
-    title = taken(extra, "title", is_text)
-    if title is None:
-        title = taken(inner, "title", is_text)
-    else:
-        taken(inner, "title", lambda again: again == title)
-    system = None
-    if isinstance(inner.get("params"), dict):
-        inner["params"] = params = dict(inner["params"])
-        system = taken(params, "system", lambda text: isinstance(text, str) and bool(text.strip()))
+    title, model, system = _title(extra, inner), _model(inner), _system(inner)
     if inner:
         extra["chat"] = inner
     created = Created(
         title=title,
-        model=models[0] if isinstance(models, list) and models and isinstance(models[0], str) else None,
+        model=model,
         system=system,
         created_at=first,
         extra=extra or None,
     )
     return Imported(id=session_id, created=created, messages=added, head=head, updated_at=updated_at)
+
+
+def _title(extra: dict[str, Any], inner: dict[str, Any]) -> str | None:
+    title: str | None = taken(extra, "title", is_text)
+    if title is None:
+        title = taken(inner, "title", is_text)
+    else:
+        taken(inner, "title", lambda again: again == title)
+    return title
+
+
+def _model(inner: dict[str, Any]) -> str | None:
+    """The first of the models that were asked side by side. The field stays: there may be more."""
+    models = inner.get("models")
+    first = models[0] if isinstance(models, list) and models else None
+    return first if isinstance(first, str) and first else None
+
+
+def _system(inner: dict[str, Any]) -> str | None:
+    if not isinstance(inner.get("params"), dict):
+        return None
+    inner["params"] = params = dict(inner["params"])
+    system: str | None = taken(params, "system", lambda text: isinstance(text, str) and bool(text.strip()))
+    return system
 
 
 def _is_shown_again(messages: Any, nodes: dict[str, dict[str, Any]]) -> bool:
