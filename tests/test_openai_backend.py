@@ -390,6 +390,16 @@ def test_a_reply_that_says_nothing_is_left_out(content: Any) -> None:
     assert sent(message("user", content)) == {"role": "user", "content": content}
 
 
+def test_what_another_program_left_in_an_import_is_sent_only_where_endpoints_take_it() -> None:
+    text = {"type": "text", "text": "What plant is this?"}
+    pointer = {"type": "image_asset_pointer", "asset_pointer": "file-service://file-abc"}
+    told = {"type": "text", "text": "[image_asset_pointer: not available here]"}
+    assert sent(message("user", [pointer, text])) == {"role": "user", "content": [told, text]}
+    assert sent(message("assistant", [{"type": "thoughts"}, text])) == {"role": "assistant", "content": [text]}
+    assert sent(message("assistant", [{"type": "thoughts"}])) is None
+    assert sent(message("tool", "look")) is None
+
+
 async def test_the_model_of_the_setting_replies_where_none_was_chosen(models: ModelServer, backend: OpenAI) -> None:
     await replied(backend)
     assert models.requests[0]["model"] == "m"

@@ -49,16 +49,35 @@ _FIELDS: Final = ("name", "tool_calls", "tool_call_id", "function_call", "refusa
 """What else the chat format knows of a message. Endpoints refuse fields that they do not know."""
 
 
+_PARTS: Final = frozenset(("text", "image_url", "input_audio", "file", "refusal"))
+"""The parts of content that the chat format knows. An import may have brought others."""
+
+
 def sent(message: Message) -> dict[str, Any] | None:
-    """A message as the chat format has it; None for a reply that says nothing, which endpoints refuse."""
+    """A message as the chat format has it; None for one that endpoints refuse: a reply that says nothing, and what a
+    tool gave where no call asks for it."""
     content = message.content
-    if content is not None and not isinstance(content, str | list):
+    if isinstance(content, list):
+        content = [known for part in content if (known := _part(message.role, part)) is not None]
+    elif content is not None and not isinstance(content, str):
         content = text_of(content)
     extra = message.extra or {}
     fields = {field: extra[field] for field in _FIELDS if extra.get(field)}
     if message.role == "assistant" and not content and not fields.keys() - {"name"}:
         return None
+    if message.role == "tool" and "tool_call_id" not in fields:
+        return None
     return {"role": message.role, "content": content, **fields}
+
+
+def _part(role: str, part: Any) -> Any:
+    """A part of content that endpoints take. In place of another the model is told that there was one, but of its own
+    (such as what it thought) nothing."""
+    if not isinstance(part, dict) or part.get("type") in _PARTS:
+        return part
+    if role == "assistant":
+        return None
+    return {"type": "text", "text": f"[{part.get('type')}: not available here]"}
 
 
 def sent_messages(prompt: Prompt) -> list[dict[str, Any]]:
