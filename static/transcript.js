@@ -1,6 +1,6 @@
 // The view of one session and how what the server says changes it. Pure: no DOM, no clock, no imports.
 
-export const emptyView = () => ({ revision: 0, log: null, start: 0, messages: [], run: null, session: {} });
+export const emptyView = () => ({ revision: 0, log: null, start: 0, messages: [], run: null, session: {}, presence: null });
 
 // Returns the next view. `messages` stays the same array when it did not change, so that drawing can skip it.
 // Throws when a splice does not fit: the view is torn, and only a fresh `attached` can mend it.
@@ -10,6 +10,7 @@ export function apply(view, method, params) {
     case "transcript.spliced": return spliced(view, params);
     case "session.updated":
       return { ...view, revision: Math.max(view.revision, params.revision), session: { ...view.session, ...params.session } };
+    case "presence": return { ...view, presence: params };
     case "run.started": return { ...view, run: { run_id: params.run_id, text: "", reasoning: "" } };
     case "run.delta": return grown(view, params, "text");
     case "run.reasoning": return grown(view, params, "reasoning");
@@ -35,7 +36,7 @@ function attached(view, params) {
     ? params.events.reduce((old, event) => apply(old, event.method, event.params), view)
     : { ...view, start: params.start ?? 0, messages: params.messages };
   const run = params.run ? { run_id: params.run.run_id, text: params.run.text, reasoning: params.run.reasoning ?? "" } : null;
-  return { ...base, revision: params.revision, log: params.log, run, session: params.session };
+  return { ...base, revision: params.revision, log: params.log, run, session: params.session, presence: params.presence ?? null };
 }
 
 function spliced(view, { revision, keep, messages, start }) {

@@ -77,9 +77,12 @@ async def attached(server: Running, session_id: str) -> AsyncIterator[ClientConn
 
 
 async def received(socket: ClientConnection) -> Json:
+    """The next frame, whoever comes and goes meanwhile."""
     async with asyncio.timeout(PATIENCE):
-        frame: Json = json.loads(await socket.recv())
-    return frame
+        while True:
+            frame: Json = json.loads(await socket.recv())
+            if frame.get("method") != "presence":
+                return frame
 
 
 async def snapshot(server: Running, session_id: str) -> Json:

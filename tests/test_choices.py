@@ -537,6 +537,7 @@ async def test_every_client_hears_of_every_choice(tmp_path: Path) -> None:
                     "op_id": line,
                     "command": line.split()[0][1:],
                     "connection": one.view.connection,
+                    "name": one.view.name,
                 }
                 assert each.view.session[field] == value
         assert one.named("transcript.spliced") == []

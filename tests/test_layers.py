@@ -13,6 +13,7 @@ PACKAGE = Path(backchat.__file__).parent
 # Bottom up: each imports only what stands before it.
 ORDER = [
     "errors",
+    "names",
     "transcript",
     "views",
     "reports",
@@ -53,6 +54,7 @@ ORDER = [
 ]
 PURE = {
     "errors",
+    "names",
     "transcript",
     "views",
     "reports",

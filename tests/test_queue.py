@@ -405,7 +405,12 @@ async def test_a_message_that_waits_is_seen_by_every_client_and_by_those_who_com
             assert each.view.texts == ["one"]
             update = each.named("session.updated")[-1]
             assert update["session"]["queue"] == [{"id": 1, "preview": "two"}]
-            assert update["cause"] == {"op_id": "q", "command": None, "connection": one.view.connection}
+            assert update["cause"] == {
+                "op_id": "q",
+                "command": None,
+                "connection": one.view.connection,
+                "name": one.view.name,
+            }
         async with client(server.ws(one.session_id)) as late:
             assert late.attached["session"]["queue"] == [{"id": 1, "preview": "two"}]
             assert late.attached["session"]["queue_paused"] is False

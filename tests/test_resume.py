@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backchat import frames, transcript
+from backchat.frames import Presence, Who
 from backchat.hub.local import LocalHub
 from backchat.importer import import_files
 from backchat.registry import Sessions
@@ -284,6 +285,9 @@ async def test_the_commands_come_with_every_attach(server: Running) -> None:
 # The law.
 
 
+WHO = Who("c", "amber heron")
+
+
 class Heard:
     """A subscriber that keeps what it is sent."""
 
@@ -308,7 +312,9 @@ def seen_at(history: History, revision: int, log: str) -> View:
         "log": log,
         "revision": revision,
         "session": frames.session_fields("s", state, OFFER, history.tree, running=False),
-        "connection": "c",
+        "connection": WHO.connection,
+        "name": WHO.name,
+        "presence": Presence(1, [WHO]),
         "run": None,
         "start": head.tail_start(),
         "messages": path(head, head.tail_start()),
@@ -321,8 +327,8 @@ def seen_at(history: History, revision: int, log: str) -> View:
 async def attached(session: Session, after: int | None = None, log: str | None = None) -> Json:
     """The params of what a client is told first."""
     heard = Heard()
-    await session.attach("c", heard, after, log)
-    session.detach("c")
+    await session.attach(WHO, heard, after, log)
+    session.detach(WHO)
     (frame,) = heard.frames
     params: Json = frame["params"]
     return params

@@ -169,7 +169,9 @@ async def transcript(server: Running, session_id: str) -> list[tuple[str, Any]]:
         while start:
             params = {"before": start, "limit": 200}
             await socket.send(json.dumps({"id": 1, "method": "messages", "params": params}))
-            page = json.loads(await socket.recv())["result"]
+            while "method" in (frame := json.loads(await socket.recv())):
+                pass
+            page = frame["result"]
             messages, start = page["messages"] + messages, page["start"]
     return [(message["role"], message["content"]) for message in messages]
 

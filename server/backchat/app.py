@@ -3,6 +3,7 @@
 import asyncio
 import difflib
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +31,7 @@ from backchat.connection import Connection, Limits, close
 from backchat.errors import BackchatError, DataDirectoryError, InvalidParams, StorageFailed
 from backchat.hub.local import LocalHub
 from backchat.models import Models
+from backchat.names import checked_name, made_up_name
 from backchat.prompts import personalities
 from backchat.registry import Sessions
 from backchat.runs import Bounds, Runs
@@ -77,9 +79,10 @@ class Backchat:
             )
             self._runs = Runs(backend, bounds)
             self._models = Models(backend, self._offered)
+        self._hub = LocalHub()
         self.sessions = Sessions(
             self._store,
-            LocalHub(),
+            self._hub,
             backend=settings.backend,
             offer=lambda: self._offer,
             ask_models=_no_models if self._models is None else self._models.refresh,
@@ -146,6 +149,7 @@ class Backchat:
     async def drain(self) -> None:
         """Ends every live run, keeping what it wrote; returns once that is durable. Waits for no request's body."""
         self._api.drain()
+        self._hub.close()
         await self.sessions.interrupt_runs()
 
     async def close(self) -> None:
@@ -167,7 +171,7 @@ class Backchat:
         await websocket.accept()
         try:
             self._access.check_token(websocket.headers)
-            after, log = _resume(websocket.query_params)
+            after, log, name = _asked(websocket.query_params)
             session_id = websocket.path_params.get("session_id")
             if session_id is not None:
                 opened = self.sessions.use(session_id)
@@ -176,7 +180,7 @@ class Backchat:
             else:
                 raise InvalidParams("A new session has nothing to resume: after and log go with /ws/ID.")
             async with opened as session:
-                await Connection(websocket, session, self._limits).serve(after, log)
+                await Connection(websocket, session, name, self._limits).serve(after, log)
         except BackchatError as error:
             await close(websocket, error.close, str(error), self._settings.send_seconds)
 
@@ -241,8 +245,9 @@ def _no_run(session: Session, run: Run) -> None:
     raise AssertionError(f"nothing replies, but {session.id} has a run {run.run_id}")
 
 
-def _resume(query: QueryParams) -> tuple[int | None, str | None]:
-    """`after` and `log`. Raises InvalidParams."""
-    if unknown := set(query) - {"after", "log"}:
+def _asked(query: QueryParams) -> tuple[int | None, str | None, str]:
+    """`after`, `log` and `name`; a name is made up where none is given. Raises InvalidParams."""
+    if unknown := set(query) - {"after", "log", "name"}:
         raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
-    return whole_number(query, "after", 0, MOST_REVISION), query.get("log")
+    name = checked_name(query["name"]) if "name" in query else made_up_name(secrets.choice)
+    return whole_number(query, "after", 0, MOST_REVISION), query.get("log"), name

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from backchat import frames
 from backchat.errors import BackchatError, InvalidRequest
-from backchat.frames import BadFrame, Complete, Messages, RequestId, Result, Submit
+from backchat.frames import BadFrame, Complete, Messages, RequestId, Result, Submit, Who
 from backchat.outbox import Outbox
 from backchat.sessions import Session
 
@@ -35,10 +35,10 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Connection:
-    """Serves one accepted WebSocket until either side closes it."""
+    """Serves one accepted WebSocket until either side closes it. `name` is that of whoever is at the far end."""
 
-    def __init__(self, websocket: WebSocket, session: Session, limits: Limits) -> None:
-        self.id = secrets.token_hex(4)
+    def __init__(self, websocket: WebSocket, session: Session, name: str, limits: Limits) -> None:
+        self.who = Who(secrets.token_hex(4), name)
         self._websocket = websocket
         self._session = session
         self._limits = limits
@@ -50,13 +50,13 @@ class Connection:
     async def serve(self, after: int | None, log: str | None) -> None:
         """Attaches, then reads and writes until the connection ends. Raises what `Session.ready` raises before it
         attaches."""
-        await self._session.attach(self.id, self.outbox, after, log)
+        await self._session.attach(self.who, self.outbox, after, log)
         writer = asyncio.get_running_loop().create_task(self._write())
         watch = self._watch()
         try:
             await self._read()
         finally:
-            self._session.detach(self.id)
+            self._session.detach(self.who)
             watch()
             writer.cancel()
             (end,) = await asyncio.gather(writer, return_exceptions=True)
@@ -88,7 +88,7 @@ class Connection:
             answer = partial(self._answer, request.id)
             match request:
                 case Submit():
-                    await self._session.submit(request.params, self.id, answer)
+                    await self._session.submit(request.params, self.who, answer)
                 case Messages():
                     self._session.page(request.params, answer)
                 case Complete():

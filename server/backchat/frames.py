@@ -227,6 +227,20 @@ class RunInfo(Struct, frozen=True, omit_defaults=True):
     reasoning: str = ""
 
 
+class Who(Struct, frozen=True):
+    """Somebody who is attached: the connection, and the name that was given or made up for it."""
+
+    connection: str
+    name: str
+
+
+class Presence(Struct, frozen=True):
+    """Who is attached to the session: how many, and the oldest of them. Neither stored nor part of any revision."""
+
+    count: int
+    present: list[Who]
+
+
 class Attached(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The first notification of a connection: where the session is, and what the client needs to show it."""
 
@@ -235,6 +249,8 @@ class Attached(Struct, frozen=True, omit_defaults=True, kw_only=True):
     session: dict[str, Any]
     revision: int
     connection: str
+    name: str
+    presence: Presence
     backend: str
     run: RunInfo | None
     commands: list[CommandInfo]
@@ -293,7 +309,7 @@ class RunEnded(Struct, frozen=True, omit_defaults=True):
 
 
 AnyDelta = RunDelta | RunReasoning
-Notification = Attached | TranscriptSpliced | SessionUpdated | RunStarted | AnyDelta | RunEnded
+Notification = Attached | TranscriptSpliced | SessionUpdated | RunStarted | AnyDelta | RunEnded | Presence
 
 _NAMES: Final[dict[type, str]] = {
     Attached: "attached",
@@ -303,6 +319,7 @@ _NAMES: Final[dict[type, str]] = {
     RunDelta: "run.delta",
     RunReasoning: "run.reasoning",
     RunEnded: "run.ended",
+    Presence: "presence",
 }
 
 

@@ -44,6 +44,7 @@ from backchat.frames import (
     RunReasoning,
     RunStarted,
     SubmitParams,
+    Who,
 )
 from backchat.hub.local import LocalHub, Subscriber
 from backchat.reports import status_fields
@@ -248,7 +249,7 @@ class Session:
             async with self._lock:
                 await self._ensure()
 
-    async def submit(self, params: SubmitParams, connection: str | None, answer: Answer) -> None:
+    async def submit(self, params: SubmitParams, who: Who, answer: Answer) -> None:
         """Decides what a person typed, and returns; `answer` is called when the outcome is durable and published.
 
         Raises nothing that a client did: those are answers too. The caller may be cancelled at any time; what is
@@ -257,7 +258,7 @@ class Session:
         async with self._lock:
             try:
                 await self._ensure()
-                await self._submit(params, connection, answer)
+                await self._submit(params, who, answer)
             except BackchatError as error:
                 self.refuse(error, answer)
 
@@ -286,7 +287,7 @@ class Session:
         found = completion.candidates(typed, self._published, self._tree, self._around.offer())
         answer(Completion(typed.start, completion.complete(typed, found)))
 
-    async def attach(self, connection: str, subscriber: Subscriber, after: int | None, log: str | None) -> None:
+    async def attach(self, who: Who, subscriber: Subscriber, after: int | None, log: str | None) -> None:
         """Subscribes, and sends `attached` first. With `after` (and `log`) what was missed since, if it can be told.
 
         Raises what `ready` raises.
@@ -294,12 +295,12 @@ class Session:
         async with self._lock:
             await self._ensure()
             # No await from here on: nothing can be published between the snapshot and the subscription.
-            subscriber.push(self._attached(connection, after, log))
-            self._around.hub.subscribe(self.id, connection, subscriber)
+            subscriber.push(self._attached(who, after, log))
+            self._around.hub.subscribe(self.id, who, subscriber)
 
-    def detach(self, connection: str) -> None:
+    def detach(self, who: Who) -> None:
         """The opposite of `attach`; harmless when that never happened."""
-        self._around.hub.unsubscribe(self.id, connection)
+        self._around.hub.unsubscribe(self.id, who.connection)
 
     async def create(self, created: Created, messages: list[Message]) -> None:
         """Gives the session its first event, and returns once that is durable. Precondition: nobody else has this
@@ -368,7 +369,7 @@ class Session:
 
     # Deciding. Under the lock.
 
-    async def _submit(self, params: SubmitParams, connection: str | None, answer: Answer) -> None:
+    async def _submit(self, params: SubmitParams, who: Who, answer: Answer) -> None:
         body_hash = None
         if params.op_id is not None:
             body = msgspec.json.encode((params.text, params.content))
@@ -409,7 +410,8 @@ class Session:
             )
             self._ops[params.op_id] = KnownOp(body_hash, view.at)
             self._ops.move_to_end(params.op_id)
-        self._stage(view, outcome, Cause(params.op_id, command, connection), reply, answer, record=record)
+        cause = Cause(params.op_id, command, who.connection, who.name)
+        self._stage(view, outcome, cause, reply, answer, record=record)
 
     def _known(self, op_id: str) -> KnownOp | None:
         """What is remembered of an op_id. Forgets what is too old."""
@@ -474,7 +476,7 @@ class Session:
         """Makes an outcome that was decided on `view` the staged state, and enqueues its commit."""
         cause = cause or Cause()
         # An outcome is one fact for exactly-once; its op_id stands on its last event.
-        early = Cause(None, cause.command, cause.connection)
+        early = msgspec.structs.replace(cause, op_id=None)
         steps: list[Step] = []
         for number, decided in enumerate(outcome.events, start=1):
             for added in decided.added:
@@ -533,7 +535,7 @@ class Session:
         if outcome.opens is None:
             return None
         info = SessionInfo(id=outcome.opens.session_id, owner=OWNER, log=new_log(), created_at=at)
-        return first_commit(info, outcome.opens.events, at, Cause(None, cause.command, cause.connection))
+        return first_commit(info, outcome.opens.events, at, msgspec.structs.replace(cause, op_id=None))
 
     def _durable(
         self, view: View, outcome: Outcome, *, create: SessionInfo | None = None, deletes: bool = False
@@ -621,14 +623,16 @@ class Session:
         start = max(before - params.limit, last.tail_start())
         return Page(shown(self._tree, last, self._published.last_message, start), start)
 
-    def _attached(self, connection: str, after: int | None, log: str | None, *, reset: bool = False) -> str:
+    def _attached(self, who: Who, after: int | None, log: str | None, *, reset: bool = False) -> str:
         events = None if reset else self._missed(after, log)
         attached = Attached(
             protocol=frames.PROTOCOL,
             log=f"{self._info.log}.{self._around.store.epochs.current}",
             session=self.fields,
             revision=self._published.revision,
-            connection=connection,
+            connection=who.connection,
+            name=who.name,
+            presence=self._around.hub.presence(self.id, who),
             backend=self._around.backend,
             run=None if self._shown_run is None else _info(self._shown_run),
             commands=describe(),
@@ -702,8 +706,8 @@ class Session:
         self._loaded = True
         happened = [pending for pending in lost if _is_in(pending, loaded.history)]
         self._restore_run(happened, run, loaded.checkpoint)
-        for connection, subscriber in self._around.hub.subscribers(self.id).items():
-            subscriber.push(self._attached(connection, None, None, reset=True))
+        for who, subscriber in self._around.hub.attached(self.id):
+            subscriber.push(self._attached(who, None, None, reset=True))
         for pending in lost:
             pending.give(pending.result() if pending in happened else StorageFailed())
 

@@ -572,11 +572,13 @@ EVENT_NAMES: Final = {body: name for name, body in EVENT_TYPES.items()}
 
 
 class Cause(Struct, frozen=True):
-    """Why something changed: the client's op_id, the command's name, the connection it came from."""
+    """Why something changed: the client's op_id, the command's name, the connection it came from, and the name of
+    whoever that was."""
 
     op_id: str | None = None
     command: str | None = None
     connection: str | None = None
+    name: str | None = None
 
 
 class Event(Struct, frozen=True):

@@ -39,6 +39,8 @@ class View:
     def __init__(self) -> None:
         self.log: str | None = None
         self.connection = ""
+        self.name = ""
+        self.presence: Json | None = None
         self.start = 0
         self.messages: list[Json] = []
         self.revision = 0
@@ -59,6 +61,9 @@ class View:
                 self.run = run and {"run_id": run["run_id"], "text": run["text"], "reasoning": run.get("reasoning", "")}
                 assert run is None or run["offset"] == len(run["text"])
                 self.revision, self.connection = params["revision"], params["connection"]
+                self.name, self.presence = params["name"], params["presence"]
+            case "presence":
+                self.presence = params
             case "transcript.spliced":
                 if "start" in params:
                     self.start, self.messages = params["start"], list(params["messages"])
@@ -106,12 +111,14 @@ class View:
 
 
 class Client:
-    """One attached connection. Frames are read in the background; `seen` has them all, in order."""
+    """One attached connection. Frames are read in the background; `seen` has them all, in order, but for `told`: who
+    comes and goes is told some time, in no order with the rest."""
 
     def __init__(self, socket: ClientConnection, view: View | None = None) -> None:
         self.socket = socket
         self.view = view or View()
         self.seen: list[Json] = []
+        self.told: list[Json] = []
         self.close_code: int | None = None
         self._ids = itertools.count(1)
         self._changed = asyncio.Condition()
@@ -122,7 +129,7 @@ class Client:
         with contextlib.suppress(ConnectionClosed):
             async for text in self.socket:
                 frame = json.loads(text)
-                self.seen.append(frame)
+                (self.told if frame.get("method") == "presence" else self.seen).append(frame)
                 if "method" in frame:
                     self.view.apply(frame["method"], frame["params"])
                 async with self._changed:

@@ -1,8 +1,19 @@
 """A hub within one process."""
 
-from typing import Protocol
+import asyncio
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final, Protocol
 
-from backchat.frames import AnyDelta
+from msgspec import Struct, field
+
+from backchat import frames
+from backchat.frames import AnyDelta, Presence, Who
+
+PRESENCE_SECONDS: Final = 0.2
+"""How long those who are attached wait to be told of others who come and go, so that many cost no more than one."""
+MOST_PRESENT: Final = 50
+"""How many of those who are attached are listed, at the most."""
 
 
 class Subscriber(Protocol):
@@ -18,23 +29,45 @@ class Subscriber(Protocol):
         """Takes no more; what it has is sent, then the connection is closed."""
 
 
+class _Audience(Struct):
+    """Those who are attached to one session, by connection, oldest first: where each takes what it is sent, who it is,
+    and the presence that it knows of. The timer is there while somebody has to be told of another."""
+
+    subscribers: dict[str, Subscriber] = field(default_factory=dict)
+    who: dict[str, Who] = field(default_factory=dict)
+    known: dict[str, Presence] = field(default_factory=dict)
+    timer: asyncio.TimerHandle | None = None
+
+
 class LocalHub:
     """Who is attached to which session."""
 
     def __init__(self) -> None:
-        self._attached: dict[str, dict[str, Subscriber]] = {}
+        self._audiences: dict[str, _Audience] = {}
+        self._quiet = False
 
-    def subscribe(self, session_id: str, connection: str, subscriber: Subscriber) -> None:
-        """From now on `subscriber` gets what is published for the session."""
-        self._attached.setdefault(session_id, {})[connection] = subscriber
+    def subscribe(self, session_id: str, who: Who, subscriber: Subscriber) -> None:
+        """From now on `subscriber` gets what is published for the session. The others are told before long;
+        precondition: it has been told who is there, itself included (`presence`)."""
+        audience = self._audiences.setdefault(session_id, _Audience())
+        audience.subscribers[who.connection] = subscriber
+        audience.who[who.connection] = who
+        audience.known[who.connection] = _presence(audience)
+        if len(audience.subscribers) > 1:
+            self._changed(session_id, audience)
 
     def unsubscribe(self, session_id: str, connection: str) -> None:
         """The opposite of `subscribe`; harmless when it was not."""
-        attached = self._attached.get(session_id)
-        if attached is not None:
-            attached.pop(connection, None)
-            if not attached:
-                del self._attached[session_id]
+        audience = self._audiences.get(session_id)
+        if audience is None or audience.subscribers.pop(connection, None) is None:
+            return
+        del audience.who[connection], audience.known[connection]
+        if audience.subscribers:
+            self._changed(session_id, audience)
+            return
+        del self._audiences[session_id]
+        if audience.timer is not None:
+            audience.timer.cancel()
 
     def publish(self, session_id: str, frame: str) -> None:
         """Gives an encoded frame to all that are attached."""
@@ -48,4 +81,47 @@ class LocalHub:
 
     def subscribers(self, session_id: str) -> dict[str, Subscriber]:
         """All that are attached, by connection."""
-        return self._attached.get(session_id, {})
+        audience = self._audiences.get(session_id)
+        return {} if audience is None else audience.subscribers
+
+    def attached(self, session_id: str) -> Iterable[tuple[Who, Subscriber]]:
+        """All that are attached, oldest first."""
+        audience = self._audiences.get(session_id)
+        return () if audience is None else zip(audience.who.values(), audience.subscribers.values(), strict=True)
+
+    def presence(self, session_id: str, who: Who) -> Presence:
+        """Who is attached, as one is told who is, or is about to be: always among those listed."""
+        return _presence(self._audiences.get(session_id) or _Audience(), who)
+
+    def close(self) -> None:
+        """Tells nobody any more who comes and goes: the server goes down."""
+        self._quiet = True
+        for audience in self._audiences.values():
+            if audience.timer is not None:
+                audience.timer.cancel()
+
+    def _changed(self, session_id: str, audience: _Audience) -> None:
+        if audience.timer is None and not self._quiet:
+            later = asyncio.get_running_loop().call_later
+            audience.timer = later(PRESENCE_SECONDS, self._tell, session_id)
+
+    def _tell(self, session_id: str) -> None:
+        audience = self._audiences[session_id]
+        audience.timer = None
+        now = _presence(audience)
+        frame = None
+        for connection, subscriber in audience.subscribers.items():
+            if audience.known[connection] != now:
+                frame = frame or frames.notification(now)
+                audience.known[connection] = now
+                subscriber.push(frame)
+
+
+def _presence(audience: _Audience, who: Who | None = None) -> Presence:
+    present = list(islice(audience.who.values(), MOST_PRESENT))
+    count = len(audience.who)
+    if who is None or who in present:
+        return Presence(count, present)
+    if who.connection not in audience.who:
+        count += 1
+    return Presence(count, [*present[: MOST_PRESENT - 1], who])

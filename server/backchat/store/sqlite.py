@@ -109,7 +109,8 @@ MIGRATIONS: Final = (
     ALTER TABLE checkpoint ADD COLUMN model TEXT;
     """,
     # An op_id stays in the log as what caused an event; the record that answers a retransmission (`body_hash`, `reply`)
-    # grows old. The second index finds the oldest without looking at any other. For epochs see `Epochs`.
+    # grows old. The second index finds the oldest without looking at any other. For epochs see `Epochs`. `name` is that
+    # of the `actor`.
     """
     ALTER TABLE message ADD COLUMN original TEXT;
 
@@ -125,6 +126,8 @@ MIGRATIONS: Final = (
     );
 
     ALTER TABLE event ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+
+    ALTER TABLE event ADD COLUMN name TEXT;
     """,
 )
 
@@ -309,7 +312,7 @@ class Database:
                 )
             name, version = EVENT_NAMES[type(event.body)]
             execute(
-                "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     session_id,
                     event.revision,
@@ -324,6 +327,7 @@ class Database:
                     record.body_hash if last and record else None,
                     record.reply.decode() if last and record else None,
                     self._epoch,
+                    event.cause.name,
                 ),
             )
         if commit.ended_run is not None:
@@ -363,7 +367,7 @@ class Database:
             if found[4] is not None:
                 raise SessionDeleted
             events = self._db.execute(
-                "SELECT revision, type, v, at, actor, command, head, body, op_id, body_hash, epoch FROM event"
+                "SELECT revision, type, v, at, actor, name, command, head, body, op_id, body_hash, epoch FROM event"
                 " WHERE session_id = ? ORDER BY revision",
                 (session_id,),
             ).fetchall()
@@ -476,11 +480,11 @@ def _added(row: tuple[Any, ...]) -> Added:
 
 
 def _event(row: tuple[Any, ...]) -> Event:
-    revision, name, version, at, actor, command, head, body, op_id, *_ = row
-    decoder = _BODIES.get((name, version))
+    revision, kind, version, at, actor, name, command, head, body, op_id, *_ = row
+    decoder = _BODIES.get((kind, version))
     if decoder is None:
-        raise SessionUnreadable(f"This version of Backchat does not know an event in it: {name}, version {version}.")
-    return Event(revision, at, head, decoder.decode(body), Cause(op_id, command, actor))
+        raise SessionUnreadable(f"This version of Backchat does not know an event in it: {kind}, version {version}.")
+    return Event(revision, at, head, decoder.decode(body), Cause(op_id, command, actor, name))
 
 
 def _reason(error: Exception) -> str:
