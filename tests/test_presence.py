@@ -377,3 +377,28 @@ async def test_an_http_request_has_no_name(server: Running) -> None:
     db = sqlite3.connect(server.settings.data / "backchat.db")
     assert db.execute("SELECT DISTINCT actor, name FROM event").fetchall() == [(None, None)]
     db.close()
+
+
+async def test_a_message_that_waited_is_its_senders_whoever_asked_for_the_reply_before_it(server: Running) -> None:
+    replies = Scripted(server)
+    async with (
+        client(server.ws("", named("the kitchen"))) as one,
+        client(server.ws(one.session_id, named("the garden"))) as two,
+    ):
+        await one.submit("What shall we eat?")
+        await two.submit("And when?", op_id="when")
+        replies.say("Soup.")
+        replies.end()
+        await one.until(lambda: one.view.texts[2:] == ["And when?"])
+        (cause,) = [
+            spliced["cause"]
+            for spliced in one.named("transcript.spliced")
+            if [message["content"] for message in spliced["messages"]] == ["And when?"]
+        ]
+        assert cause == {"op_id": None, "command": None, **me(two)}
+        # What somebody sends on is that one's doing.
+        await two.submit("Anything else?")
+        await one.submit("/stop")
+        await one.submit("/queue go")
+        await two.until(lambda: two.view.texts[-1] == "Anything else?")
+        assert two.named("transcript.spliced")[-1]["cause"] == {"op_id": None, "command": "queue", **me(one)}

@@ -214,7 +214,8 @@ def _sent(
     for number, waiting in enumerate(messages, start=1):
         added = _said(view, waiting.content, last + number, head)
         head = added.message.id
-        sent.append(Decided(QueueSent(waiting.id, head, title), head, (added,)))
+        # Nobody asks for what follows a reply by itself; it is the doing of whoever wrote it.
+        sent.append(Decided(QueueSent(waiting.id, head, title), head, (added,), None if stop is None else waiting.by))
         title = None
     events = (*before, *sent)
     return Outcome(events=events, stop=stop, start=_start(view, head, events))

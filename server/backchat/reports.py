@@ -164,7 +164,7 @@ def log(view: View, count: int = LOGGED) -> Outcome:
     lines = []
     for event in events:
         did, cause = _did(event, view.tree), event.cause
-        who = cause.connection and f"connection {cause.connection}"
+        who = cause.name or (cause.connection and f"connection {cause.connection}")
         entries.append(
             {
                 "revision": event.revision,

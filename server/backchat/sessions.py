@@ -482,7 +482,8 @@ class Session:
             for added in decided.added:
                 self._tree.add(added)
             last = number == len(outcome.events)
-            event = Event(self._staged.revision + 1, view.at, decided.head, decided.body, cause if last else early)
+            by = decided.by or (cause if last else early)
+            event = Event(self._staged.revision + 1, view.at, decided.head, decided.body, by)
             after = apply(self._staged, event, self._tree)
             self._tree.show(event.head)
             self._heads.append(event.head)

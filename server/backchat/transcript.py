@@ -593,10 +593,11 @@ class Event(Struct, frozen=True):
 
 
 class Waiting(Struct, frozen=True):
-    """A message in the queue."""
+    """A message in the queue; `by` is who put it there."""
 
     id: int
     content: Any
+    by: Cause = Cause()
 
 
 class RedoLine:  # noqa: PLW1641 - states have no hash either
@@ -743,7 +744,8 @@ def apply(state: State, event: Event, tree: Tree) -> State:
         case SystemChosen(system=system):
             changed = {"system": system}
         case Queued(id=number, content=content):
-            changed = {"queue": (*state.queue, Waiting(number, content)), "last_queued": number}
+            by = Cause(connection=event.cause.connection, name=event.cause.name)
+            changed = {"queue": (*state.queue, Waiting(number, content, by)), "last_queued": number}
         case QueueSent(id=number, message=message, title=title):
             changed = {"last_message": message, "redo": None, **_titled(title), **_without(state, number)}
         case QueueDropped(id=number):

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from backchat.errors import BackchatError
-from backchat.transcript import BYTES_PER_TOKEN, Added, Body, Event, Node, State, Tree, Usage
+from backchat.transcript import BYTES_PER_TOKEN, Added, Body, Cause, Event, Node, State, Tree, Usage
 
 
 class LiveRun(Struct, frozen=True):
@@ -79,11 +79,13 @@ class View(Struct, frozen=True, kw_only=True):
 
 
 class Decided(Struct, frozen=True):
-    """One event to be: its body, the head after it, and the messages that it adds, parents first."""
+    """One event to be: its body, the head after it, and the messages that it adds, parents first. `by` is who caused
+    it, where that is not whoever asked for the outcome."""
 
     body: Body
     head: int
     added: tuple[Added, ...] = ()
+    by: Cause | None = None
 
 
 class StartRun(Struct, frozen=True):
