@@ -20,6 +20,7 @@ from backchat.transcript import (
     Opened,
     Origin,
     Picked,
+    Variant,
     chained,
     common,
     path,
@@ -90,12 +91,20 @@ def _beside(view: View, by: int) -> Outcome:
 
 def _picked(view: View, node: Node) -> Outcome:
     target = view.tree.last_shown(node)
-    variant = view.tree.variant(node, view.state.last_message)
     # What is on screen already stays, and so does a reply that is being written.
     outcome = Outcome() if target is view.head else _moved(view, target)
+    variant = _variant(view, node, outcome)
     which = "" if variant is None else f" Variant {variant.index:,} of {variant.count:,}."
     text = preview(text_of(node.message.content), PREVIEW)
     return _said(outcome, {"message_id": node.id, "variant": variant}, f"Message {node.id:,}.{which} {text}")
+
+
+def _variant(view: View, node: Node, outcome: Outcome) -> Variant | None:
+    """Which variant a message is once an outcome has happened: a reply that it cuts short is one more."""
+    variant = view.tree.variant(node, view.state.last_message) or Variant(1, 1)
+    more = sum(added.parent == node.parent.id for decided in outcome.events for added in decided.added)
+    count = variant.count + more
+    return None if count == 1 else Variant(variant.index, count)
 
 
 def goto(view: View, to: Place) -> Outcome:

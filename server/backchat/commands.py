@@ -397,7 +397,7 @@ def _values(command: Command, rest: str) -> dict[str, Any]:
         if not rest:
             if argument.required:
                 raise BadArgument(f"/{command.name} needs {argument.name}.", command.usage)
-            break
+            continue
         if argument.type == "text":
             values[argument.name], rest = rest, ""
             break
