@@ -145,11 +145,13 @@ class Node:
     steps (Myers, "An applicative random-access stack", 1983). `depth` is also the number of messages from the root to
     here, `size` the bytes of their content, `turn` the nearest user message at or above here, `turns` how many of
     them there are, `spent` what the replies up to here took, `context` about how many tokens a request with the
-    messages up to here has. `children` are the ids of the messages below this one, in order; they alone grow.
+    messages up to here has, and `counted` whether a provider has counted most of that. `children` are the ids of the
+    messages below this one, in order; they alone grow.
     """
 
     __slots__ = (
-        "_tail_start", "children", "context", "depth", "jump", "message", "parent", "size", "spent", "turn", "turns",
+        "_tail_start", "children", "context", "counted", "depth", "jump", "message", "parent", "size", "spent", "turn",
+        "turns",
     )  # fmt: skip
 
     def __init__(self, message: Message, parent: "Node | None", size: int) -> None:
@@ -165,6 +167,7 @@ class Node:
             self.turns = 0
             self.spent = NOTHING_SPENT
             self.context = 0
+            self.counted = False
             return
         self.parent = parent
         self.depth = parent.depth + 1
@@ -178,8 +181,10 @@ class Node:
             # The provider has counted all of it (before a copy it counted what has been taken out since). What a
             # model thinks is not sent again.
             self.context = usage.input_tokens + max(0, usage.output_tokens - usage.reasoning_tokens)
+            self.counted = True
         else:
             self.context = parent.context + tokens_of(message.content, size)
+            self.counted = parent.counted
         jump = parent.jump
         far = jump.jump
         self.jump = far if parent.depth - jump.depth == jump.depth - far.depth else parent

@@ -126,8 +126,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 def context_tokens(view: View, node: Node) -> int:
     """About how many tokens a request with the messages up to `node` has."""
-    if node.spent.input_tokens:
-        # Counted by a provider, with the system prompt of that time.
+    if node.counted:
+        # With the system prompt of that time.
         return node.context
     return node.context + len((view.system or "").encode()) // BYTES_PER_TOKEN
 
