@@ -1,5 +1,6 @@
 """/edit: another text in place of a message of a person, beside it in the tree, and asked again."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def text(said: str) -> dict[str, str]:
 
 def test_edit_puts_another_text_in_place_of_the_last_message_and_asks_again() -> None:
     talk = talked("one", "two")
-    outcome = talk.type("/edit zwei")
+    outcome = talk.enter("/edit zwei")
     assert talk.texts == ["one", "ONE", "zwei"]
     assert outcome.data == {"message_id": 5, "edited": 3, "removed_count": 2}
     assert outcome.notice == "Edited; asking again."
@@ -36,42 +37,42 @@ def test_edit_puts_another_text_in_place_of_the_last_message_and_asks_again() ->
 
 def test_what_followed_the_old_message_stays_with_it() -> None:
     talk = talked("one", "two", "three")
-    outcome = talk.type("/edit 1 eins")
+    outcome = talk.enter("/edit 1 eins")
     assert outcome.data == {"message_id": 7, "edited": 1, "removed_count": 6}
     assert talk.texts == ["eins"]
     talk.answer("EINS")
-    talk.type("/pick 1")
+    talk.enter("/pick 1")
     assert talk.ids == [1, 2, 3, 4, 5, 6]
-    talk.type("/pick 7")
+    talk.enter("/pick 7")
     assert talk.texts == ["eins", "EINS"]
 
 
 def test_a_message_that_is_off_screen_can_be_edited() -> None:
     talk = talked("one", "two")
-    talk.type("/undo")
+    talk.enter("/undo")
     talk.say("other", "OTHER")
-    outcome = talk.type("/edit 3 zwei")
+    outcome = talk.enter("/edit 3 zwei")
     assert outcome.data == {"message_id": 7, "edited": 3, "removed_count": 2}
     assert (talk.texts, talk.variants) == (["one", "ONE", "zwei"], ["", "", "3/3"])
 
 
 def test_a_message_of_another_branch_can_be_edited() -> None:
     talk = talked("one", "two", "three")
-    talk.type("/edit 1 eins")
+    talk.enter("/edit 1 eins")
     talk.answer("EINS")
-    outcome = talk.type("/edit 5 drei")
+    outcome = talk.enter("/edit 5 drei")
     assert outcome.data == {"message_id": 9, "edited": 5, "removed_count": 2}
     assert talk.texts == ["one", "ONE", "two", "TWO", "drei"]
 
 
 def test_a_message_that_nobody_answered_is_edited_too() -> None:
     talk = Talk("one")
-    assert talk.type("/edit eins").data == {"message_id": 2, "edited": 1, "removed_count": 1}
+    assert talk.enter("/edit eins").data == {"message_id": 2, "edited": 1, "removed_count": 1}
 
 
 def test_without_a_backend_the_message_is_edited_and_nothing_is_asked() -> None:
     talk = talked("one", replies=False)
-    outcome = talk.type("/edit eins")
+    outcome = talk.enter("/edit eins")
     assert (outcome.start, outcome.notice) == (None, "Edited.")
     assert talk.texts == ["eins"]
 
@@ -80,13 +81,13 @@ def test_an_edit_stops_the_reply_that_is_being_written_and_keeps_it_with_the_old
     talk = talked("one")
     talk.say("two")
     talk.write("half")
-    outcome = talk.type("/edit zwei")
+    outcome = talk.enter("/edit zwei")
     assert [type(decided.body) for decided in outcome.events] == [Replied, Edited]
     assert outcome.stop is not None
     assert outcome.start is not None
     assert outcome.data == {"message_id": 5, "edited": 3, "removed_count": 2}
     talk.answer("ZWEI")
-    talk.type("/pick 3")
+    talk.enter("/pick 3")
     assert talk.texts == ["one", "ONE", "two", "half"]
 
 
@@ -109,38 +110,38 @@ def test_an_edit_stops_the_reply_that_is_being_written_and_keeps_it_with_the_old
 )
 def test_what_a_message_has_besides_its_text_stays(content: Any, edited: Any) -> None:
     talk = Talk(content)
-    talk.type("/edit new")
+    talk.enter("/edit new")
     assert talk.texts == [edited]
     assert talk.tree[1].message.content == content, "the old one is as it was"
 
 
 def test_a_new_first_message_gives_a_new_title_unless_a_person_gave_one() -> None:
     talk = talked("one", "two")
-    talk.type("/edit 1 eins")
+    talk.enter("/edit 1 eins")
     assert talk.state.title == "eins"
     talk = talked("one")
-    talk.type("/title Mine")
-    talk.type("/edit eins")
+    talk.enter("/title Mine")
+    talk.enter("/edit eins")
     assert talk.state.title == "Mine"
 
 
 def test_a_later_message_leaves_the_title_alone() -> None:
     talk = talked("one", "two")
-    talk.type("/edit zwei")
+    talk.enter("/edit zwei")
     assert talk.state.title == "one"
 
 
 def test_there_must_be_a_message_of_a_person() -> None:
     for talk in (Talk(), Talk(("system", "s"), ("assistant", "a"))):
         with pytest.raises(NothingToEdit, match=r"^No message to edit\.$"):
-            talk.type("/edit text")
+            talk.enter("/edit text")
     with pytest.raises(NotEditable, match=r"^Message 2 is not a person's; only those can be edited\.$"):
-        talked("one").type("/edit 2 text")
+        talked("one").enter("/edit 2 text")
     with pytest.raises(
         NoSuchMessage,
         match=r"^There is no message 1,234 in this session\. Put -- before a text that begins with a number\.$",
     ):
-        talked("one").type("/edit 1234 text")
+        talked("one").enter("/edit 1234 text")
 
 
 # How a line is read.
@@ -185,6 +186,9 @@ def test_an_optional_message_before_a_text_is_the_first_word_if_that_is_a_number
     assert parsed.values == values
 
 
+PLACE = "to must be the number of a message, or @ and that of a revision. Usage: /goto <message|@revision>"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -194,9 +198,9 @@ def test_an_optional_message_before_a_text_is_the_first_word_if_that_is_a_number
         ("/pick -- 1", "message must be the number of a message. Usage: /pick <message> [variant]"),
         ("/pick @1", "message must be the number of a message. Usage: /pick <message> [variant]"),
         ("/goto", "/goto needs to. Usage: /goto <message|@revision>"),
-        ("/goto x", "to must be the number of a message, or @ and that of a revision. Usage: /goto <message|@revision>"),
-        ("/goto @0", "to must be the number of a message, or @ and that of a revision. Usage: /goto <message|@revision>"),
-        ("/goto @", "to must be the number of a message, or @ and that of a revision. Usage: /goto <message|@revision>"),
+        ("/goto x", PLACE),
+        ("/goto @0", PLACE),
+        ("/goto @", PLACE),
         ("/goto 1 2", "/goto takes fewer arguments. Usage: /goto <message|@revision>"),
         ("/drop", "/drop needs turn. Usage: /drop <turn>"),
         ("/drop #1", "turn must be a whole number from 1. Usage: /drop <turn>"),
@@ -216,7 +220,7 @@ def test_a_number_of_a_thousand_digits_is_no_message_and_no_fault() -> None:
     talk = talked("one")
     for line in ("/edit {} text", "/branch {}", "/goto #{}", "/pick {}"):
         with pytest.raises(NoSuchMessage):
-            talk.type(line.format("9" * 5000))
+            talk.enter(line.format("9" * 5000))
 
 
 # Over real sockets.
@@ -260,8 +264,11 @@ async def test_the_title_that_an_edit_gives_reaches_clients_and_the_list_of_sess
         await one.submit("/edit eins")
         await one.until(lambda: one.view.run is None)
         assert one.view.session["title"] == "eins"
-        (summary,) = await server.backchat._store.sessions("local", None, 9) if server.backchat._store else []
-        assert summary.title == "eins"
+        status = await one.submit("/status")
+        assert status["data"]["title"] == "eins"
+    db = sqlite3.connect(tmp_path / "backchat.db")
+    assert db.execute("SELECT title FROM session").fetchall() == [("eins",)]
+    db.close()
 
 
 @pytest.mark.parametrize(

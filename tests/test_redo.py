@@ -23,9 +23,9 @@ from tests.support.talk import Talk, talked
 def test_an_undo_of_any_length_is_redone_as_one_step(line: str, turns: int) -> None:
     talk = talked("one", "two", "three")
     before = talk.ids
-    talk.type(line)
+    talk.enter(line)
     assert talk.redo == [(6, turns)]
-    outcome = talk.type("/redo")
+    outcome = talk.enter("/redo")
     assert talk.ids == before
     assert outcome.data == {"turns": turns, "restored_count": 2 * turns, "removed_count": 0}
     assert outcome.notice == f"Brought back {turns} turn{'s' if turns > 1 else ''}."
@@ -37,11 +37,11 @@ def test_steps_come_back_one_by_one_the_last_one_first() -> None:
     talk = talked("one", "two", "three", "four")
     seen = [talk.ids]
     for line in ("/undo", "/undo 2", "/undo"):
-        talk.type(line)
+        talk.enter(line)
         seen.append(talk.ids)
     assert seen[-1] == []
     for before in reversed(seen[:-1]):
-        talk.type("/redo")
+        talk.enter("/redo")
         assert talk.ids == before
     assert talk.redo == []
 
@@ -60,8 +60,8 @@ def test_steps_come_back_one_by_one_the_last_one_first() -> None:
 def test_with_a_number_as_many_whole_steps_come_back_as_it_takes(line: str, turns: int, ids: list[int]) -> None:
     talk = talked("one", "two", "three", "four")
     for undo in ("/undo", "/undo 2", "/undo"):
-        talk.type(undo)
-    outcome = talk.type(line)
+        talk.enter(undo)
+    outcome = talk.enter(line)
     assert (outcome.data["turns"], outcome.data["restored_count"]) == (turns, 2 * turns)
     assert talk.ids == ids
     assert len(talk.redo) == {1: 2, 3: 1, 4: 0}[turns]
@@ -69,61 +69,61 @@ def test_with_a_number_as_many_whole_steps_come_back_as_it_takes(line: str, turn
 
 def test_redo_brings_back_the_reply_that_a_retry_took_off_and_the_new_one_stays_a_variant() -> None:
     talk = talked("one")
-    talk.type("/retry")
+    talk.enter("/retry")
     assert talk.redo == [(2, 1)]
     talk.answer("another")
     assert (talk.texts, talk.variants) == (["one", "another"], ["", "2/2"])
-    outcome = talk.type("/redo")
+    outcome = talk.enter("/redo")
     assert outcome.data == {"turns": 1, "restored_count": 1, "removed_count": 1}
     assert (talk.texts, talk.variants) == (["one", "ONE"], ["", "1/2"])
-    talk.type("/next")
+    talk.enter("/next")
     assert talk.texts == ["one", "another"]
 
 
 def test_without_a_backend_redo_brings_back_the_message_that_a_retry_gave_back() -> None:
     talk = talked("one", "two", replies=False)
-    assert talk.type("/retry").prefill == "two"
+    assert talk.enter("/retry").prefill == "two"
     assert talk.texts == ["one"]
-    talk.type("/redo")
+    talk.enter("/redo")
     assert talk.texts == ["one", "two"]
 
 
 def test_a_retry_that_takes_nothing_off_leaves_nothing_to_redo() -> None:
     talk = Talk("one")
-    talk.type("/retry")
+    talk.enter("/retry")
     assert talk.redo == []
 
 
 def test_redo_brings_back_what_was_cleared() -> None:
     talk = talked("one", "two")
-    talk.type("/clear")
+    talk.enter("/clear")
     assert (talk.ids, talk.redo) == ([], [(4, 2)])
-    assert talk.type("/redo").data == {"turns": 2, "restored_count": 4, "removed_count": 0}
+    assert talk.enter("/redo").data == {"turns": 2, "restored_count": 4, "removed_count": 0}
     assert talk.ids == [1, 2, 3, 4]
 
 
 def test_what_has_no_turn_counts_as_one_when_it_comes_back() -> None:
     talk = Talk(("assistant", "good morning"))
-    talk.type("/clear")
-    assert talk.type("/redo 1").data == {"turns": 1, "restored_count": 1, "removed_count": 0}
+    talk.enter("/clear")
+    assert talk.enter("/redo 1").data == {"turns": 1, "restored_count": 1, "removed_count": 0}
 
 
 def test_redo_brings_back_what_an_edit_took_off_although_the_edit_was_answered() -> None:
     talk = talked("one", "two", "three")
-    talk.type("/edit 3 zwei")
+    talk.enter("/edit 3 zwei")
     talk.answer("ZWEI")
     assert talk.texts == ["one", "ONE", "zwei", "ZWEI"]
     assert talk.redo == [(6, 2)]
-    outcome = talk.type("/redo")
+    outcome = talk.enter("/redo")
     assert outcome.data == {"turns": 2, "restored_count": 4, "removed_count": 2}
     assert talk.texts == ["one", "ONE", "two", "TWO", "three", "THREE"]
 
 
 def test_redo_brings_back_a_turn_that_was_dropped() -> None:
     talk = talked("one", "two", "three")
-    talk.type("/drop 2")
+    talk.enter("/drop 2")
     assert talk.redo == [(6, 1)]
-    assert talk.type("/redo").data == {"turns": 1, "restored_count": 4, "removed_count": 2}
+    assert talk.enter("/redo").data == {"turns": 1, "restored_count": 4, "removed_count": 2}
     assert talk.ids == [1, 2, 3, 4, 5, 6]
 
 
@@ -131,12 +131,12 @@ def test_several_kinds_of_steps_come_back_in_turn() -> None:
     talk = talked("one", "two", "three")
     seen = [talk.ids]
     for line in ("/drop 1", "/undo", "/edit zwei", "/retry", "/clear"):
-        talk.type(line)
+        talk.enter(line)
         if talk.run is not None:
             talk.answer("!")
         seen.append(talk.ids)
     for before in reversed(seen[:-1]):
-        talk.type("/redo")
+        talk.enter("/redo")
         assert talk.ids == before
 
 
@@ -144,8 +144,8 @@ def test_redo_brings_back_what_a_run_had_written_when_it_was_undone() -> None:
     talk = talked("one")
     talk.say("two")
     talk.write("half")
-    talk.type("/undo")
-    talk.type("/redo")
+    talk.enter("/undo")
+    talk.enter("/redo")
     assert talk.texts == ["one", "ONE", "two", "half"]
     assert talk.head.message.finish == "stopped"
     assert talk.run is None, "what comes back is what was there, and nobody asks again"
@@ -153,21 +153,21 @@ def test_redo_brings_back_what_a_run_had_written_when_it_was_undone() -> None:
 
 def test_redo_stops_a_live_run_and_keeps_what_it_had_written_as_a_variant() -> None:
     talk = talked("one")
-    talk.type("/retry")
+    talk.enter("/retry")
     talk.write("half")
-    outcome = talk.type("/redo")
+    outcome = talk.enter("/redo")
     assert [type(decided.body) for decided in outcome.events] == [Replied, Redone]
     assert outcome.stop is not None
     assert outcome.data == {"turns": 1, "restored_count": 1, "removed_count": 1}
     assert (talk.texts, talk.variants) == (["one", "ONE"], ["", "1/2"])
-    talk.type("/next")
+    talk.enter("/next")
     assert talk.texts == ["one", "half"]
 
 
 def test_redo_stops_a_live_run_that_has_written_nothing() -> None:
     talk = talked("one")
-    talk.type("/retry")
-    outcome = talk.type("/redo")
+    talk.enter("/retry")
+    outcome = talk.enter("/redo")
     assert [type(decided.body) for decided in outcome.events] == [Redone]
     assert outcome.stop is not None
     assert (talk.texts, talk.variants) == (["one", "ONE"], ["", ""])
@@ -179,7 +179,7 @@ def test_redo_stops_a_live_run_that_has_written_nothing() -> None:
 def nothing_to_redo(talk: Talk) -> bool:
     """Whether there is nothing, and the server says so."""
     with pytest.raises(NothingToRedo, match=r"^Nothing to redo\.$"):
-        talk.type("/redo")
+        talk.enter("/redo")
     return talk.redo == []
 
 
@@ -187,26 +187,26 @@ def test_in_a_new_session_there_is_nothing_to_redo_nor_in_one_where_nothing_was_
     assert nothing_to_redo(Talk())
     assert nothing_to_redo(talked("one"))
     talk = talked("one")
-    talk.type("/undo")
-    talk.type("/redo")
+    talk.enter("/undo")
+    talk.enter("/redo")
     assert nothing_to_redo(talk)
 
 
 def test_a_submitted_message_ends_the_redo_line_but_what_it_leaves_behind_stays_a_variant() -> None:
     talk = talked("one", "two")
-    talk.type("/undo")
-    talk.type("zwei")
+    talk.enter("/undo")
+    talk.enter("zwei")
     talk.answer("ZWEI")
     assert nothing_to_redo(talk)
     assert talk.variants == ["", "", "2/2", ""]
-    talk.type("/prev")
+    talk.enter("/prev")
     assert talk.texts == ["one", "ONE", "two", "TWO"]
 
 
 def test_a_message_that_waits_leaves_the_redo_line_and_ends_it_when_it_is_sent() -> None:
     talk = talked("one", "two")
-    talk.type("/undo")
-    talk.type("/retry")
+    talk.enter("/undo")
+    talk.enter("/retry")
     talk.say("waits")
     assert talk.redo == [(2, 1), (4, 1)]
     talk.answer("again")
@@ -218,9 +218,9 @@ def test_a_message_from_the_queue_that_a_person_sends_on_ends_the_redo_line() ->
     talk = talked("one")
     talk.say("two")
     talk.say("waits")
-    talk.type("/undo")
+    talk.enter("/undo")
     assert talk.redo == [(3, 1)]
-    talk.type("/queue go")
+    talk.enter("/queue go")
     assert talk.texts == ["one", "ONE", "waits"]
     assert nothing_to_redo(talk)
 
@@ -229,17 +229,17 @@ def test_a_message_from_the_queue_that_a_person_sends_on_ends_the_redo_line() ->
 @pytest.mark.parametrize("answered", [True, False])
 def test_what_a_command_itself_adds_does_not_end_the_redo_line(line: str, answered: bool) -> None:
     talk = talked("one", "two", "three")
-    talk.type("/undo")
-    talk.type(line)
+    talk.enter("/undo")
+    talk.enter(line)
     if answered:
         talk.answer("!")
     else:
         talk.write("!")
         talk.restart()
     assert talk.redo == [(4, 1), (6, 1)]
-    talk.type("/redo")
+    talk.enter("/redo")
     assert talk.texts == ["one", "ONE", "two", "TWO"]
-    talk.type("/redo")
+    talk.enter("/redo")
     assert talk.texts == ["one", "ONE", "two", "TWO", "three", "THREE"]
 
 
@@ -248,68 +248,68 @@ def test_what_a_command_itself_adds_does_not_end_the_redo_line(line: str, answer
 )
 def test_moving_about_and_choosing_leave_the_redo_line_alone(line: str) -> None:
     talk = talked("one", "two", "three")
-    talk.type("/undo")
-    talk.type(line)
+    talk.enter("/undo")
+    talk.enter(line)
     assert talk.redo == [(6, 1)]
-    talk.type("/redo")
+    talk.enter("/redo")
     assert talk.ids == [1, 2, 3, 4, 5, 6]
 
 
 def test_variants_that_are_chosen_leave_the_redo_line_alone() -> None:
     talk = talked("one")
-    talk.type("/retry")
+    talk.enter("/retry")
     talk.answer("2")
     for line, end in (("/prev", "ONE"), ("/next", "2")):
-        talk.type(line)
+        talk.enter(line)
         assert (talk.texts[-1], talk.redo) == (end, [(2, 1)])
 
 
 def test_a_step_that_is_back_by_another_way_is_passed_over() -> None:
     talk = talked("one", "two", "three")
-    talk.type("/undo")
-    talk.type("/undo")
-    talk.type("/goto 4")
-    outcome = talk.type("/redo")
+    talk.enter("/undo")
+    talk.enter("/undo")
+    talk.enter("/goto 4")
+    outcome = talk.enter("/redo")
     assert (talk.ids, talk.redo) == ([1, 2, 3, 4, 5, 6], [])
     assert outcome.data == {"turns": 1, "restored_count": 2, "removed_count": 0}
 
 
 def test_where_all_is_back_by_another_way_there_is_nothing_to_redo() -> None:
     talk = talked("one", "two")
-    talk.type("/undo")
-    talk.type("/goto 4")
+    talk.enter("/undo")
+    talk.enter("/goto 4")
     with pytest.raises(NothingToRedo):
-        talk.type("/redo")
+        talk.enter("/redo")
     with pytest.raises(NothingToRedo):
-        talk.type("/redo 9")
+        talk.enter("/redo 9")
 
 
 def test_what_an_undo_takes_off_after_a_redo_is_the_next_to_come_back() -> None:
     talk = talked("one", "two", "three")
-    talk.type("/undo 2")
-    talk.type("/redo")
-    talk.type("/undo")
+    talk.enter("/undo 2")
+    talk.enter("/redo")
+    talk.enter("/undo")
     assert talk.redo == [(6, 1)]
-    talk.type("/redo")
+    talk.enter("/redo")
     assert talk.ids == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_redo_line_is_in_status_and_its_notice() -> None:
     talk = talked("one", "two")
-    assert talk.type("/status").data["redo_steps"] == 0
-    talk.type("/undo")
-    talk.type("/undo")
-    outcome = talk.type("/status")
+    assert talk.enter("/status").data["redo_steps"] == 0
+    talk.enter("/undo")
+    talk.enter("/undo")
+    outcome = talk.enter("/status")
     assert outcome.data["redo_steps"] == 2
     assert "/redo can bring 2 steps back." in (outcome.notice or "").splitlines()
 
 
 def test_the_second_step_of_two_is_said_in_one_notice() -> None:
     talk = talked("one", "two")
-    talk.type("/undo")
-    talk.type("/undo")
-    talk.type("/redo 2")
-    assert talk.type("/log 1").data["events"][0]["did"] == "brought 2 steps back: the transcript ends with message 4"
+    talk.enter("/undo")
+    talk.enter("/undo")
+    talk.enter("/redo 2")
+    assert talk.enter("/log 1").data["events"][0]["did"] == "brought 2 steps back: the transcript ends with message 4"
 
 
 # Over real sockets.
@@ -342,27 +342,30 @@ async def test_every_client_sees_what_comes_back_and_a_killed_server_still_bring
     tmp_path: Path, line: str
 ) -> None:
     before, after = taken_off(line)
-    async with running(tmp_path / "data") as server:
-        async with client(server.ws()) as one, client(server.ws(one.session_id)) as two:
-            for text in ("one", "two", "three"):
-                await one.say(text)
-            ids = [message["id"] for message in one.view.messages]
-            await two.submit(line)
-            await quiet(two)
-            await one.at(two.view.revision)
-            assert one.view.texts == after
-            assert [each.view.session["redo_steps"] for each in (one, two)] == [1, 1]
-            # As after a power cut: nothing is closed.
-            shutil.copytree(tmp_path / "data", tmp_path / "killed")
-            result = await one.submit("/redo")
-            await two.at(result["revision"])
-            for each in (one, two):
-                assert ([message["id"] for message in each.view.messages], each.view.texts) == (ids, before)
-                assert each.view.session["redo_steps"] == 0
-            assert two.named("transcript.spliced")[-1]["cause"]["command"] == "redo"
-            async with client(server.ws(one.session_id)) as fresh:
-                assert fresh.view.facts() == one.view.facts() == two.view.facts()
-            session_id = one.session_id
+    async with (
+        running(tmp_path / "data") as server,
+        client(server.ws()) as one,
+        client(server.ws(one.session_id)) as two,
+    ):
+        for text in ("one", "two", "three"):
+            await one.say(text)
+        ids = [message["id"] for message in one.view.messages]
+        await two.submit(line)
+        await quiet(two)
+        await one.at(two.view.revision)
+        assert one.view.texts == after
+        assert [each.view.session["redo_steps"] for each in (one, two)] == [1, 1]
+        # As after a power cut: nothing is closed.
+        shutil.copytree(tmp_path / "data", tmp_path / "killed")
+        result = await one.submit("/redo")
+        await two.at(result["revision"])
+        for each in (one, two):
+            assert ([message["id"] for message in each.view.messages], each.view.texts) == (ids, before)
+            assert each.view.session["redo_steps"] == 0
+        assert two.named("transcript.spliced")[-1]["cause"]["command"] == "redo"
+        async with client(server.ws(one.session_id)) as fresh:
+            assert fresh.view.facts() == one.view.facts() == two.view.facts()
+        session_id = one.session_id
     for data, steps in (("killed", 1), ("data", 0)):
         async with running(tmp_path / data) as server, client(server.ws(session_id)) as one:
             assert one.view.session["redo_steps"] == steps
@@ -515,5 +518,3 @@ def _rewritten(data: Path, session_id: str, *rewrites: Rewrite) -> None:
         for rewrite in rewrites:
             rewrite(db, session_id)
     db.close()
-
-

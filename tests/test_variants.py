@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 
-from backchat import ops
 from backchat.errors import BadArgument, NoSuchMessage, NoSuchVariant
-from backchat.sessions import OWNER, new_log
-from backchat.store.base import SessionInfo, first_commit
-from backchat.store.sqlite import Database
 from backchat.transcript import (
     TAIL_MESSAGES,
     Added,
-    Cause,
-    Created,
     Message,
     Picked,
     Replied,
@@ -27,6 +21,7 @@ from backchat.transcript import (
 from tests.support.client import PATIENCE, Client, Json, Refused, client
 from tests.support.scripted import Scripted
 from tests.support.server import Running, running
+from tests.support.stored import put
 from tests.support.talk import Talk, chain, talked
 from tests.support.views import AT
 
@@ -40,7 +35,7 @@ def test_a_message_without_siblings_says_nothing_of_variants() -> None:
 def test_a_retry_makes_the_new_reply_a_variant_of_the_old_one() -> None:
     talk = talked("one")
     for answer, variant in (("2", "2/2"), ("3", "3/3")):
-        talk.type("/retry")
+        talk.enter("/retry")
         assert talk.variants == [""]
         talk.answer(answer)
         assert talk.variants == ["", variant]
@@ -48,35 +43,35 @@ def test_a_retry_makes_the_new_reply_a_variant_of_the_old_one() -> None:
 
 def test_a_new_message_after_an_undo_is_a_variant_of_the_old_one() -> None:
     talk = talked("one", "two", "three")
-    talk.type("/undo 2")
+    talk.enter("/undo 2")
     talk.say("zwei", "ZWEI")
     assert talk.variants == ["", "", "2/2", ""]
 
 
 def test_an_edit_makes_a_variant_of_the_message_it_replaces() -> None:
     talk = talked("one")
-    talk.type("/edit eins")
+    talk.enter("/edit eins")
     talk.answer("EINS")
-    talk.type("/edit uno")
+    talk.enter("/edit uno")
     assert talk.variants == ["3/3"]
 
 
 def test_the_first_messages_of_a_session_can_be_variants_too() -> None:
     talk = talked("one")
-    talk.type("/clear")
+    talk.enter("/clear")
     talk.say("uno", "UNO")
     assert talk.variants == ["2/2", ""]
-    talk.type("/prev")
+    talk.enter("/prev")
     assert talk.texts == ["one", "ONE"]
 
 
 def test_variants_are_numbered_in_the_order_they_came_whichever_is_on_screen() -> None:
     talk = talked("one")
     for answer in "23":
-        talk.type("/retry")
+        talk.enter("/retry")
         talk.answer(answer)
     for line, variant, text in (("/pick 2", "1/3", "ONE"), ("/pick 3", "2/3", "2"), ("/pick 4", "3/3", "3")):
-        talk.type(line)
+        talk.enter(line)
         assert (talk.variants[-1], talk.texts[-1]) == (variant, text)
 
 
@@ -87,7 +82,7 @@ def three_answers() -> Talk:
     """A session with three answers to its last message, the third on screen."""
     talk = talked("zero", "one")
     for answer in "23":
-        talk.type("/retry")
+        talk.enter("/retry")
         talk.answer(answer)
     return talk
 
@@ -96,7 +91,7 @@ def test_prev_and_next_go_through_the_answers_to_the_last_message() -> None:
     talk = three_answers()
     seen = []
     for line in ("/prev", "/prev", "/next", "/next"):
-        outcome = talk.type(line)
+        outcome = talk.enter(line)
         seen.append((talk.texts[-1], outcome.data["variant"], outcome.data["message_id"]))
         assert outcome.data["removed_count"] == outcome.data["restored_count"] == 1
     assert seen == [
@@ -106,19 +101,19 @@ def test_prev_and_next_go_through_the_answers_to_the_last_message() -> None:
 
 
 def test_what_was_chosen_is_said() -> None:
-    assert three_answers().type("/prev").notice == "Message 5. Variant 2 of 3. 2"
+    assert three_answers().enter("/prev").notice == "Message 5. Variant 2 of 3. 2"
     talk = talked("x" * 61)
-    assert talk.type("/pick 1").notice == "Message 1. " + "x" * 60 + "..."
+    assert talk.enter("/pick 1").notice == "Message 1. " + "x" * 60 + "..."
 
 
 @pytest.mark.parametrize(("lines", "word"), [(["/next"], "later"), (["/prev", "/prev", "/prev"], "earlier")])
 def test_there_is_nothing_before_the_first_variant_nor_after_the_last(lines: list[str], word: str) -> None:
     talk = three_answers()
     for line in lines[:-1]:
-        talk.type(line)
+        talk.enter(line)
     before = talk.state
     with pytest.raises(NoSuchVariant, match=rf"^The last turn has no {word} variant\.$"):
-        talk.type(lines[-1])
+        talk.enter(lines[-1])
     assert talk.state is before
 
 
@@ -126,32 +121,32 @@ def test_there_is_nothing_before_the_first_variant_nor_after_the_last(lines: lis
 @pytest.mark.parametrize("line", ["/prev", "/next"])
 def test_where_the_last_turn_has_no_variants_there_are_none_to_go_to(talk: Talk, line: str) -> None:
     with pytest.raises(NoSuchVariant):
-        talk.type(line)
+        talk.enter(line)
 
 
 def test_prev_and_next_go_through_the_questions_where_the_answers_go_no_further() -> None:
     talk = talked("zero", "one")
-    talk.type("/edit uno")
+    talk.enter("/edit uno")
     talk.answer("UNO")
-    talk.type("/retry")
+    talk.enter("/retry")
     talk.answer("UNO!")
     seen = []
     for line in ("/prev", "/prev", "/next"):
-        talk.type(line)
+        talk.enter(line)
         seen.append(talk.texts[2:])
     assert seen == [["uno", "UNO"], ["one", "ONE"], ["uno", "UNO"]]
-    talk.type("/next")
+    talk.enter("/next")
     assert talk.texts[2:] == ["uno", "UNO!"]
 
 
 def test_prev_and_next_never_leave_the_last_turn() -> None:
     talk = talked("one")
-    talk.type("/retry")
+    talk.enter("/retry")
     talk.answer("2")
     talk.say("more", "MORE")
     for line in ("/prev", "/next"):
         with pytest.raises(NoSuchVariant):
-            talk.type(line)
+            talk.enter(line)
 
 
 def test_prev_and_next_find_variants_among_tool_messages_in_the_middle_of_the_last_turn() -> None:
@@ -159,17 +154,17 @@ def test_prev_and_next_find_variants_among_tool_messages_in_the_middle_of_the_la
     said = [("user", "q"), ("assistant", "call"), ("tool", "result"), ("assistant", "end")]
     added = [*chain(*said), Added(Message(id=5, role="assistant", content="other", created_at=AT), 1, 9)]
     talk = Talk(added=added, head=4)
-    talk.type("/next")
+    talk.enter("/next")
     assert talk.texts == ["q", "other"]
-    talk.type("/prev")
+    talk.enter("/prev")
     assert talk.texts == ["q", "call", "result", "end"]
 
 
 def test_while_a_reply_has_no_word_yet_the_newest_answer_is_the_one_before_it() -> None:
     talk = three_answers()
-    talk.type("/prev")
-    talk.type("/retry")
-    outcome = talk.type("/prev")
+    talk.enter("/prev")
+    talk.enter("/retry")
+    outcome = talk.enter("/prev")
     assert (talk.texts[-1], talk.variants[-1]) == ("3", "3/3")
     assert [type(decided.body) for decided in outcome.events] == [Picked]
     assert outcome.stop is not None
@@ -178,36 +173,36 @@ def test_while_a_reply_has_no_word_yet_the_newest_answer_is_the_one_before_it() 
 
 def test_while_a_reply_is_being_written_it_is_kept_and_the_newest_answer_is_the_one_before_it() -> None:
     talk = three_answers()
-    talk.type("/retry")
+    talk.enter("/retry")
     talk.write("half")
-    outcome = talk.type("/prev")
+    outcome = talk.enter("/prev")
     assert [type(decided.body) for decided in outcome.events] == [Replied, Picked]
     assert (talk.texts[-1], talk.variants[-1]) == ("3", "3/4")
     assert outcome.data["variant"] == Variant(3, 4), "what it was then is not what it is now"
     assert outcome.notice == "Message 6. Variant 3 of 4. 3"
-    talk.type("/next")
+    talk.enter("/next")
     assert (talk.texts[-1], talk.head.message.finish) == ("half", "stopped")
 
 
 def test_after_the_reply_that_is_being_written_there_is_none_and_it_goes_on() -> None:
     talk = three_answers()
-    talk.type("/retry")
+    talk.enter("/retry")
     with pytest.raises(NoSuchVariant):
-        talk.type("/next")
+        talk.enter("/next")
     assert talk.run is not None
 
 
 def test_the_first_reply_to_an_edited_message_goes_back_to_the_message_before_the_edit() -> None:
     talk = talked("one")
-    talk.type("/edit uno")
-    talk.type("/prev")
+    talk.enter("/edit uno")
+    talk.enter("/prev")
     assert (talk.texts, talk.run) == (["one", "ONE"], None)
 
 
 def test_a_message_that_nothing_answers_any_more_goes_back_to_its_newest_answer() -> None:
     talk = three_answers()
-    talk.type("/goto 3")
-    talk.type("/prev")
+    talk.enter("/goto 3")
+    talk.enter("/prev")
     assert talk.texts[-1] == "3"
 
 
@@ -216,47 +211,47 @@ def test_a_message_that_nothing_answers_any_more_goes_back_to_its_newest_answer(
 
 def test_pick_takes_a_message_or_one_of_its_variants() -> None:
     talk = three_answers()
-    outcome = talk.type("/pick 4")
+    outcome = talk.enter("/pick 4")
     assert outcome.data == {
         "message_id": 4, "variant": Variant(1, 3), "removed_count": 1, "restored_count": 1,
     }  # fmt: skip
     assert talk.texts[-1] == "ONE"
-    outcome = talk.type("/pick #4 2")
+    outcome = talk.enter("/pick #4 2")
     assert (outcome.data["message_id"], talk.texts[-1]) == (5, "2")
-    talk.type("/pick 5 1")
+    talk.enter("/pick 5 1")
     assert talk.texts[-1] == "ONE"
 
 
 def test_choosing_a_variant_brings_back_the_path_below_it_that_was_last_on_screen() -> None:
     talk = talked("one", "two", "three")
-    talk.type("/edit 3 zwei")
+    talk.enter("/edit 3 zwei")
     talk.answer("ZWEI")
     talk.say("drei", "DREI")
-    talk.type("/edit dodici")
+    talk.enter("/edit dodici")
     talk.answer("DODICI")
-    talk.type("/prev")
+    talk.enter("/prev")
     assert talk.texts[2:] == ["zwei", "ZWEI", "drei", "DREI"]
-    talk.type("/pick 3")
+    talk.enter("/pick 3")
     assert talk.texts[2:] == ["two", "TWO", "three", "THREE"]
-    talk.type("/undo")
-    talk.type("/pick 3 2")
+    talk.enter("/undo")
+    talk.enter("/pick 3 2")
     assert talk.texts[2:] == ["zwei", "ZWEI", "drei", "DREI"], "not the newest: the one that was last on screen"
-    talk.type("/pick 3 1")
+    talk.enter("/pick 3 1")
     assert talk.texts[2:] == ["two", "TWO"], "as it was when it was left, after the undo"
 
 
 def test_picking_a_message_on_screen_brings_its_own_transcript_and_so_changes_nothing() -> None:
     talk = three_answers()
-    outcome = talk.type("/pick 1")
+    outcome = talk.enter("/pick 1")
     assert outcome.events == ()
     assert outcome.data == {"message_id": 1, "variant": None, "removed_count": 0, "restored_count": 0}
 
 
 def test_picking_what_is_on_screen_leaves_the_reply_alone_that_is_being_written() -> None:
     talk = three_answers()
-    talk.type("/retry")
+    talk.enter("/retry")
     for line in ("/pick 1", "/pick 3"):
-        assert talk.type(line).events == ()
+        assert talk.enter(line).events == ()
     assert talk.run is not None
 
 
@@ -264,18 +259,18 @@ def test_picking_a_message_off_screen_stops_the_reply_and_keeps_it() -> None:
     talk = three_answers()
     talk.say("two")
     talk.write("half")
-    outcome = talk.type("/pick 4")
+    outcome = talk.enter("/pick 4")
     assert [type(decided.body) for decided in outcome.events] == [Replied, Picked]
     assert outcome.data["removed_count"] == 3, "the old answer, the question and what there was of the new one"
-    talk.type("/pick 6")
+    talk.enter("/pick 6")
     assert talk.texts[-1] == "half"
 
 
 def test_picking_a_message_deep_in_another_branch_shows_that_branch_to_the_end_that_it_had() -> None:
     talk = talked("one", "two", "three", "four")
-    talk.type("/edit 1 eins")
+    talk.enter("/edit 1 eins")
     talk.answer("EINS")
-    talk.type("/pick 4")
+    talk.enter("/pick 4")
     assert talk.texts == ["one", "ONE", "two", "TWO", "three", "THREE", "four", "FOUR"]
 
 
@@ -285,7 +280,7 @@ def test_what_came_with_an_import_and_was_never_on_screen_shows_its_newest_end()
     added = [Added(Message(id=n, role=role, content=str(n), created_at=AT), parent, 9) for n, parent, role in said]
     talk = Talk(added=added, head=2)
     assert talk.variants == ["", "1/2"]
-    talk.type("/pick 3")
+    talk.enter("/pick 3")
     assert talk.ids == [1, 3, 5, 6]
     assert talk.variants == ["", "2/2", "2/2", ""]
 
@@ -293,7 +288,7 @@ def test_what_came_with_an_import_and_was_never_on_screen_shows_its_newest_end()
 def test_a_choice_is_a_fact_of_the_log() -> None:
     talk = three_answers()
     revision = talk.state.revision
-    talk.type("/prev")
+    talk.enter("/prev")
     assert (talk.state.revision, talk.bodies[-1]) == (revision + 1, Picked)
     assert talk.state.transcript_revision == revision + 1
     _, steps = talk.loaded()
@@ -303,14 +298,14 @@ def test_a_choice_is_a_fact_of_the_log() -> None:
 @pytest.mark.parametrize("line", ["/pick 99", "/pick #99 1", "/goto 99", "/pick 1000000000000000000000"])
 def test_a_message_that_is_not_there_cannot_be_picked(line: str) -> None:
     with pytest.raises(NoSuchMessage, match=r"^There is no message [\d,]+ in this session\.$"):
-        talked("one").type(line)
+        talked("one").enter(line)
 
 
 def test_the_root_is_no_message() -> None:
     with pytest.raises(BadArgument):
-        talked("one").type("/pick 0")
+        talked("one").enter("/pick 0")
     with pytest.raises(BadArgument):
-        talked("one").type("/goto #0")
+        talked("one").enter("/goto #0")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +314,7 @@ def test_the_root_is_no_message() -> None:
 )
 def test_a_variant_that_is_not_there_cannot_be_picked(line: str, said: str) -> None:
     with pytest.raises(NoSuchVariant) as caught:
-        three_answers().type(line)
+        three_answers().enter(line)
     assert str(caught.value) == said
 
 
@@ -329,9 +324,9 @@ def test_a_variant_that_is_not_there_cannot_be_picked(line: str, said: str) -> N
 def variants(messages: list[Json]) -> list[tuple[Any, Any]]:
     """Each message's content and its variant."""
     return [
-        (message["content"], (message["variant"]["index"], message["variant"]["count"]) if "variant" in message else None)
+        (message["content"], tuple(message["variant"].values()) if "variant" in message else None)
         for message in messages
-    ]  # fmt: skip
+    ]
 
 
 async def answered(replies: Scripted, one: Client, line: str, *answer: str) -> None:
@@ -459,7 +454,7 @@ async def test_a_page_of_a_long_transcript_says_variants_too(server: Running) ->
         for n in range(1, 2 * half + 1)
     ]
     added.append(Added(Message(id=2 * half + 1, role="user", content="other", created_at=AT), 2, 9))
-    _stored(server, "long", added, 2 * half)
+    put(server.settings.data, "long", added, 2 * half)
     async with client(server.ws("long")) as one:
         assert one.view.start == half
         page = await one.request("messages", before=half)
@@ -467,15 +462,6 @@ async def test_a_page_of_a_long_transcript_says_variants_too(server: Running) ->
         assert page["messages"][2]["variant"] == {"index": 1, "count": 2}
         await one.submit("/pick 3 2")
         assert variants(one.view.messages)[-1] == ("other", (2, 2))
-
-
-def _stored(server: Running, session_id: str, added: list[Added], head: int) -> None:
-    """Puts a session into the data directory, as an import does."""
-    outcome = ops.create(Created(), added, head)
-    info = SessionInfo(id=session_id, owner=OWNER, log=new_log(), created_at=AT)
-    commit = first_commit(info, outcome.events, AT, Cause())
-    with Database(server.settings.data) as database:
-        assert database.write([commit]) == [None]
 
 
 async def test_errors_have_names_that_a_program_can_go_by(server: Running) -> None:
@@ -500,9 +486,9 @@ async def test_errors_have_names_that_a_program_can_go_by(server: Running) -> No
 
 def test_a_stop_before_the_first_word_leaves_no_variant() -> None:
     talk = talked("one")
-    talk.type("/retry")
-    talk.type("/stop")
+    talk.enter("/retry")
+    talk.enter("/stop")
     assert talk.bodies[-1] is RunStopped
     assert talk.variants == [""]
-    talk.type("/pick 2")
+    talk.enter("/pick 2")
     assert talk.variants == ["", ""]

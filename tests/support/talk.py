@@ -50,7 +50,7 @@ class Talk:
         added = added or chain(*contents)
         self._take(ops.create(created or Created(), added, len(added) if head is None else head))
 
-    def type(self, line: str) -> Outcome:
+    def enter(self, line: str) -> Outcome:
         """What a person types. Raises what the server would answer."""
         parsed = parse(line)
         before = self.view
