@@ -324,7 +324,9 @@ async def test_a_branch_goes_on_by_itself_and_says_where_it_is_from(tmp_path: Pa
         assert one.view.texts == ["one", "one", "two", "two"]
         (last,) = (await one.submit("/log 1"))["data"]["events"]
         assert last["did"] == f"branched from message 2 into the session {result['data']['session_id']}"
-        assert last["cause"] == {"op_id": "b", "command": "branch", "connection": one.view.connection}
+        assert last["cause"] == {
+            "op_id": "b", "command": "branch", "connection": one.view.connection, "name": one.attached["name"],
+        }  # fmt: skip
         session_id, facts = one.session_id, one.view.facts()
     async with (
         running(tmp_path) as server,

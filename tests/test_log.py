@@ -135,9 +135,12 @@ async def test_the_log_says_who_and_by_which_command_and_stays_the_same_after_a_
             (2, None, one.view.connection),
             (1, None, None),
         ]
-        assert found[0]["cause"] == {"op_id": "u", "command": "undo", "connection": two.view.connection}
+        name = two.attached["name"]
+        assert found[0]["cause"] == {
+            "op_id": "u", "command": "undo", "connection": two.view.connection, "name": name,
+        }  # fmt: skip
         first = result["notice"].splitlines()[0]
-        assert first == (f"@4 (just now, /undo, connection {two.view.connection}): took back: the transcript is empty")
+        assert first == f"@4 (just now, {name}, /undo): took back: the transcript is empty"
         session_id = one.session_id
     async with running(tmp_path) as server, client(server.ws(session_id)) as one:
         assert await entries(one) == found

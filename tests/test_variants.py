@@ -423,7 +423,7 @@ async def test_a_choice_reaches_every_client_and_lasts(tmp_path: Path) -> None:
             await two.submit("/pick 2", op_id="choice")
             await one.until(lambda: one.view.texts == ["one", "1"])
             assert one.named("transcript.spliced")[-1]["cause"] == {
-                "op_id": "choice", "command": "pick", "connection": two.view.connection,
+                "op_id": "choice", "command": "pick", "connection": two.view.connection, "name": two.attached["name"],
             }  # fmt: skip
             assert one.view.facts() == two.view.facts()
             session_id = one.session_id

@@ -175,7 +175,7 @@ def log(view: View, count: int = LOGGED) -> Outcome:
                 "cause": cause,
             }
         )
-        by = "".join(f", {word}" for word in (cause.command and f"/{cause.command}", who) if word)
+        by = "".join(f", {word}" for word in (who, cause.command and f"/{cause.command}") if word)
         lines.append(f"@{event.revision} ({_ago(view.at - event.at)}{by}): {did}")
     if events and events[-1].revision > 1 and len(events) < min(count, view.state.revision):
         lines.append("What came before is kept, but is not shown here.")
