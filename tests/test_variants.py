@@ -274,6 +274,15 @@ def test_picking_a_message_deep_in_another_branch_shows_that_branch_to_the_end_t
     assert talk.texts == ["one", "ONE", "two", "TWO", "three", "THREE", "four", "FOUR"]
 
 
+def test_picking_a_message_in_the_middle_of_a_branch_shows_that_branch_as_it_was_left_not_its_newest_end() -> None:
+    talk = talked("one", "two", "three", "four")
+    talk.enter("/undo")
+    talk.enter("/edit 1 eins")
+    talk.answer("EINS")
+    talk.enter("/pick 4")
+    assert talk.ids == [1, 2, 3, 4, 5, 6]
+
+
 def test_what_came_with_an_import_and_was_never_on_screen_shows_its_newest_end() -> None:
     # 1 - 2, and beside 2: 3 - 4 and 3 - 5 - 6.
     said = [(1, 0, "user"), (2, 1, "assistant"), (3, 1, "assistant"), (4, 3, "user"), (5, 3, "user"), (6, 5, "user")]
@@ -283,6 +292,24 @@ def test_what_came_with_an_import_and_was_never_on_screen_shows_its_newest_end()
     talk.enter("/pick 3")
     assert talk.ids == [1, 3, 5, 6]
     assert talk.variants == ["", "2/2", "2/2", ""]
+
+
+def test_a_path_that_another_one_has_cut_in_two_is_below_the_cut_as_it_was_left() -> None:
+    # 1 - 2 - 3 - 4 on screen, 5 beside 4, and 6 beside 3.
+    said = [
+        (1, 0, "user"),
+        (2, 1, "assistant"),
+        (3, 2, "user"),
+        (4, 3, "assistant"),
+        (5, 3, "assistant"),
+        (6, 2, "user"),
+    ]
+    added = [Added(Message(id=n, role=role, content=str(n), created_at=AT), parent, 9) for n, parent, role in said]
+    talk = Talk(added=added, head=4)
+    talk.enter("/clear")
+    talk.enter("/goto 6")
+    talk.enter("/pick 3")
+    assert talk.ids == [1, 2, 3, 4]
 
 
 def test_a_choice_is_a_fact_of_the_log() -> None:
@@ -404,6 +431,8 @@ async def test_what_is_staged_and_not_yet_durable_is_no_variant_for_anybody(tmp_
             assert await asyncio.to_thread(waits.wait, PATIENCE)
             async with client(server.ws(one.session_id)) as late:
                 assert variants(late.attached["messages"]) == [("one", None), ("one", None)]
+                found = await late.request("complete", text="/pick 1 ")
+                assert [candidate["value"] for candidate in found["candidates"]] == ["1"]
                 gate.set()
                 await one.reply(number)
                 await late.until(lambda: late.view.texts[:1] == ["uno"])
