@@ -64,7 +64,7 @@ def parameters(*names: str) -> list[Any]:
 def of_view(view: View) -> Json:
     """A Python client's view in the vectors' words. That a run is live is in `run`; it says so a second time."""
     session = {name: value for name, value in view.session.items() if name != "agent_running"}
-    return {**view.facts(), "log": view.log, "start": view.start, "session": session, "run": view.run}
+    return {**view.facts(), "log": view.log, "start": view.start, "session": session, "presence": view.presence}
 
 
 # In Python.
@@ -114,7 +114,7 @@ def loaded(log: list[Json]) -> tuple[Tree, list[Step]]:
 def event(row: Json) -> Event:
     """An event as the store has it."""
     body = msgspec.convert(row["body"], EVENT_TYPES[row["type"], row["v"]])
-    cause = Cause(row.get("op_id"), row.get("command"), row.get("connection"))
+    cause = Cause(row.get("op_id"), row.get("command"), row.get("connection"), row.get("name"))
     return Event(row["revision"], row["at"], row["head"], body, cause)
 
 
@@ -193,9 +193,13 @@ async def test_the_page_sees_a_real_session_as_it_is(server: Running, tmp_path: 
         async with client(server.ws(session_id)) as fresh:
             view = {**of_view(fresh.view), "session": fresh.view.session}
             assert view["messages"]
-            vectors = [
-                {"does": "stays and comes back", "steps": seen + back.seen, "view": view},
-                {"does": "comes late", "steps": fresh.seen, "view": view},
+            # Each was told who is there when it came, and that was not at the same time.
+            vectors: list[Json] = [
+                {"does": does, "steps": steps, "view": {**view, "presence": one.attached["presence"]}}
+                for does, steps, one in (
+                    ("stays and comes back", seen + back.seen, back),
+                    ("comes late", fresh.seen, fresh),
+                )
             ]
             held, _, said = in_node(tmp_path, {"real": vectors})
             assert held == len(vectors), said

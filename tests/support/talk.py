@@ -23,14 +23,15 @@ from backchat.transcript import (
     shown,
 )
 from backchat.views import LiveRun, Offer, Opening, Outcome, View
-from tests.support.views import AT, advanced, messages
+from tests.support.views import AT, NOBODY, advanced, messages
 
 MOST_CHECKED = 100
 """Up to how many messages a talk is loaded anew after each outcome."""
 
 
 class Talk:
-    """One session. It begins with `contents` (see `messages`), or with a tree of `added` that ends at `head`."""
+    """One session. It begins with `contents` (see `messages`), or with a tree of `added` that ends at `head`. `cause`
+    is what is behind all that is done."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Talk:
         self.tree = Tree()
         self.state = State()
         self.run: LiveRun | None = None
+        self.cause = NOBODY
         self.log: list[Event] = []
         self.opened: list[Opening] = []
         self.offer = offer or Offer(replies=replies)
@@ -81,7 +83,7 @@ class Talk:
         self._take(ops.pause(self.view) if self.run is None else ops.finish(self.view, "interrupted"))
 
     def _take(self, outcome: Outcome) -> None:
-        self.state, events = advanced(self.state, self.tree, outcome, self.at)
+        self.state, events = advanced(self.state, self.tree, outcome, self.at, self.cause)
         self.log += events
         if outcome.stop is not None:
             self.run = None

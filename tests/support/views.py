@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from backchat import ops
 from backchat.transcript import Cause, Created, Event, Message, State, Tree, apply, chained
 from backchat.views import LiveRun, Offer, Outcome, View
 
 AT = 1_800_000_000.0
+NOBODY = Cause()
 
 
 def messages(*contents: Any) -> list[Message]:
@@ -23,13 +26,16 @@ def begun(created: Created, *contents: Any) -> Outcome:
     return ops.create(created, chained(messages(*contents)), len(contents))
 
 
-def advanced(state: State, tree: Tree, outcome: Outcome, at: float = AT) -> tuple[State, list[Event]]:
-    """The state after an outcome, whose messages go into `tree`."""
+def advanced(
+    state: State, tree: Tree, outcome: Outcome, at: float = AT, cause: Cause = NOBODY
+) -> tuple[State, list[Event]]:
+    """The state after an outcome, whose messages go into `tree`; `cause` is that of its last event."""
     events = []
     for decided in outcome.events:
         for added in decided.added:
             tree.add(added)
-        event = Event(state.revision + 1, at, decided.head, decided.body, Cause())
+        by = decided.by or (cause if decided is outcome.events[-1] else replace(cause, op_id=None))
+        event = Event(state.revision + 1, at, decided.head, decided.body, by)
         state = apply(state, event, tree)
         tree.show(event.head)
         events.append(event)
