@@ -521,3 +521,10 @@ def test_a_stop_before_the_first_word_leaves_no_variant() -> None:
     assert talk.variants == [""]
     talk.enter("/pick 2")
     assert talk.variants == ["", ""]
+
+
+def test_what_a_person_said_next_is_no_answer_that_prev_could_show() -> None:
+    talk = talked("one", "two", replies=False)
+    talk.enter("/undo")
+    with pytest.raises(NoSuchVariant):
+        talk.enter("/prev")

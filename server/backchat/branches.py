@@ -75,9 +75,12 @@ def following(view: View) -> Outcome:
 
 def _beside(view: View, by: int) -> Outcome:
     node = view.head
-    if by < 0 and node is node.turn and node.children:
-        # Nothing answers the question, or what does has not been committed: the newest answer comes before it.
-        return _picked(view, view.tree[node.children[-1]])
+    if by < 0 and node is node.turn:
+        # Nothing answers the question, or what does has not been committed: the newest answer comes before it. What a
+        # person said next is no answer.
+        answers = (view.tree[child] for child in reversed(node.children))
+        if (newest := next((answer for answer in answers if answer is not answer.turn), None)) is not None:
+            return _picked(view, newest)
     while node.depth and node.turn is not None:
         siblings = view.tree.variants(node, view.state.last_message)
         at = siblings.index(node.id) + by
