@@ -509,6 +509,55 @@ async def test_a_command_for_a_transcript_that_has_changed_since_changes_nothing
             assert fresh.view.facts() == before
 
 
+LIVE = {
+    "/undo": [],
+    "/redo": ["one", "1"],
+    "/retry": ["one"],
+    "/clear": [],
+    "/edit eins": ["eins"],
+    "/prev": ["one", "1"],
+    "/pick 2": ["one", "1"],
+    "/goto 2": ["one", "1"],
+    "/goto @1": [],
+    "/drop 1": [],
+}
+"""What changes the transcript, and what is left of it where "one" was answered with "1" and is being answered again."""
+
+
+@pytest.mark.parametrize("line", LIVE)
+async def test_what_changes_the_transcript_first_stops_the_reply_for_every_client_and_keeps_it(
+    tmp_path: Path, line: str
+) -> None:
+    async with running(tmp_path) as server:
+        replies = Scripted(server)
+        async with client(server.ws()) as one, client(server.ws(one.session_id)) as two:
+            replies.say("1")
+            replies.end()
+            await one.say("one")
+            await one.submit("/retry")
+            replies.say("half")
+            await two.until(lambda: two.view.run and two.view.run["text"] == "half")
+            await one.submit("waits")
+            assert two.view.run is not None
+            run_id, mark, revision = two.view.run["run_id"], len(two.seen), two.view.revision
+            result = await two.submit(line, if_revision=revision, op_id="m")
+            assert await two.submit(line, op_id="m") == {**result, "replayed": True}
+            await one.at(result["revision"])
+            assert one.view.texts == two.view.texts == LIVE[line]
+            frames = [frame for frame in two.seen[mark:] if "method" in frame]
+            kept, ended = (
+                next(at for at, frame in enumerate(frames) if frame["method"] == method)
+                for method in ("transcript.spliced", "run.ended")
+            )
+            (half,) = frames[kept]["params"]["messages"]
+            assert (half["content"], half["finish"], half["variant"]) == ("half", "stopped", {"index": 2, "count": 2})
+            assert frames[ended]["params"] == {"run_id": run_id, "reason": "stopped"}
+            assert kept < ended < max(at for at, frame in enumerate(frames) if "keep" in frame["params"])
+            assert two.view.session["queue_paused"], "what waits is not sent unasked"
+            await one.submit(f"/goto {half['id']}")
+            assert one.view.texts == ["one", "half"]
+
+
 async def test_what_is_no_matter_of_the_transcript_makes_no_revision_stale(server: Running) -> None:
     async with client(server.ws()) as one:
         await one.say("one")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backchat import models
+from backchat import completion, models
 from backchat.backends.echo import Echo
 from backchat.choices import checked_title
 from backchat.commands import TABLE, WHITE_SPACE, Command, Invocation, PlainMessage, Type, check_text, describe, parse
@@ -21,6 +21,7 @@ from backchat.models import Models
 from tests.support.client import PATIENCE, Client, Refused, client, eventually
 from tests.support.offering import Offering
 from tests.support.server import Running, running
+from tests.support.talk import Talk, talked
 
 # The command table.
 
@@ -169,6 +170,55 @@ def test_a_name_with_white_space_is_taken_or_not_offered() -> None:
 def test_no_more_candidates_are_sent_than_a_person_reads() -> None:
     start, found = candidates("/model x", *(f"x{number}" for number in range(1000)))
     assert (start, found) == (7, [f"x{number}" for number in range(MOST_CANDIDATES)])
+
+
+# Messages, turns and variants.
+
+
+def found_in(talk: Talk, line: str) -> list[tuple[str, str]]:
+    """What completion has for a line in a session."""
+    typed = typing(line)
+    assert typed is not None
+    found = complete(typed, completion.candidates(typed, talk.state, talk.tree, talk.offer))
+    return [(one.value, one.summary) for one in found]
+
+
+def retried() -> Talk:
+    """A session of two turns, with two answers to the second."""
+    talk = talked("one", "x" * 81)
+    talk.enter("/retry")
+    talk.answer("other")
+    return talk
+
+
+def test_a_message_to_edit_is_one_that_a_person_wrote_the_last_one_first() -> None:
+    expected = [("3", "x" * 80 + "..."), ("1", "one")]
+    assert found_in(retried(), "/edit ") == expected
+    assert found_in(retried(), "/edit 3") == expected[:1]
+    assert found_in(retried(), "/edit 3 ") == [], "a text is coming"
+
+
+@pytest.mark.parametrize("line", ["/goto ", "/branch "])
+def test_a_message_to_go_to_or_to_branch_from_is_any_on_screen(line: str) -> None:
+    assert [value for value, _ in found_in(retried(), line)] == ["5", "3", "2", "1"]
+
+
+def test_a_turn_to_drop_is_counted_from_the_first() -> None:
+    assert found_in(retried(), "/drop ") == [("2", "x" * 80 + "..."), ("1", "one")]
+
+
+def test_a_message_to_pick_is_one_that_has_variants_and_then_come_those() -> None:
+    talk = retried()
+    assert found_in(talk, "/pick ") == [("5", "other")]
+    for message in ("5", "4", "#4", "005"):
+        assert found_in(talk, f"/pick {message} ") == [("1", "X" * 80 + "..."), ("2", "other")]
+    assert found_in(talk, "/pick 5 2") == [("2", "other")]
+    assert found_in(talk, "/pick 1 ") == [("1", "one")]
+
+
+@pytest.mark.parametrize("message", ["99", "0", "x", "9" * 5000, "-1", "@1"])
+def test_what_is_no_message_has_no_variants_to_offer(message: str) -> None:
+    assert found_in(retried(), f"/pick {message} ") == []
 
 
 # Laws.
