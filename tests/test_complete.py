@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from backchat import completion, models
 from backchat.backends.echo import Echo
 from backchat.choices import checked_title
-from backchat.commands import TABLE, WHITE_SPACE, Command, Invocation, PlainMessage, Type, check_text, describe, parse
+from backchat.commands import (
+    MESSAGE,
+    TABLE,
+    WHITE_SPACE,
+    Command,
+    Invocation,
+    PlainMessage,
+    Type,
+    check_text,
+    describe,
+    parse,
+)
 from backchat.completion import MOST_CANDIDATES, Candidate, Typing, complete, typing
 from backchat.errors import BackchatError, BackendFailed, BadArgument
 from backchat.models import Models
@@ -253,6 +264,9 @@ values: dict[str, st.SearchStrategy[str]] = {
 def held(typed: Typing) -> st.SearchStrategy[list[Candidate]]:
     """What the source of the argument that is being typed may hold."""
     if typed.argument is None or typed.argument.source is None:
+        return st.just([])
+    if typed.argument.source == "variants" and not MESSAGE.fullmatch(typed.before):
+        # Nothing that is no message has any.
         return st.just([])
     each = values[typed.argument.source]
     return st.lists(each.map(lambda value: Candidate(value, "")), max_size=4, unique_by=lambda one: one.value)
