@@ -12,6 +12,7 @@ from backchat.errors import NoSuchMessage, NoSuchRevision, NothingToBranch
 from backchat.transcript import (
     EVENT_NAMES,
     EVENT_TYPES,
+    Added,
     Created,
     Dropped,
     Edited,
@@ -36,10 +37,15 @@ from tests.support.talk import Talk, talked
 # /branch.
 
 
+def added(outcome: Outcome) -> tuple[Added, ...]:
+    """What a new session begins with."""
+    assert outcome.opens is not None
+    return outcome.opens.events[0].added
+
+
 def copies(outcome: Outcome) -> list[Message]:
     """The messages that a new session begins with."""
-    assert outcome.opens is not None
-    return [added.message for added in outcome.opens.events[0].added]
+    return [one.message for one in added(outcome)]
 
 
 def created(outcome: Outcome) -> Created:
@@ -64,7 +70,7 @@ def test_a_branch_is_a_new_session_of_copies_that_name_their_originals() -> None
     assert created(outcome).messages == 4
     assert outcome.opens is not None
     assert [decided.head for decided in outcome.opens.events] == [4]
-    assert [added.parent for added in outcome.opens.events[0].added] == [0, 1, 2, 3]
+    assert [one.parent for one in added(outcome)] == [0, 1, 2, 3]
 
 
 def test_a_branch_is_said_in_both_sessions_and_changes_nothing_else_in_the_old_one() -> None:
@@ -107,20 +113,25 @@ def test_what_was_paid_for_there_is_not_billed_here_again() -> None:
     talk = talked("one")
     talk.say("two")
     talk.answer("2", Usage(input_tokens=7, output_tokens=3))
-    branch = talk.enter("/branch").opens
-    assert branch is not None
-    new = Talk(added=branch.events[0].added, created=branch.events[0].body)  # type: ignore[arg-type]
+    branch = talk.enter("/branch")
+    new = Talk(added=added(branch), created=created(branch))
     assert new.state.spent == new.head.spent == Spent()
     assert talk.state.spent.input_tokens == 7
 
 
 def test_a_branch_of_a_branch_names_the_session_it_was_made_from() -> None:
-    branch = talked("one").enter("/branch").opens
-    assert branch is not None
-    new = Talk(added=branch.events[0].added, created=branch.events[0].body)  # type: ignore[arg-type]
-    again = new.enter("/branch 1")
-    assert [one.original for one in copies(again)] == [Origin(1, "s")]
+    first = talked("one").enter("/branch")
+    new = Talk(added=added(first), created=created(first), session_id="new-1")
     assert new.state.branched_from == Origin(2, "s")
+    again = new.enter("/branch 1")
+    assert [one.original for one in copies(again)] == [Origin(1, "new-1")]
+    assert created(again).branched_from == Origin(1, "new-1")
+
+
+def test_a_branch_of_what_a_drop_has_copied_names_those_copies() -> None:
+    talk = talked("one", "two")
+    talk.enter("/drop 1")
+    assert [one.original for one in copies(talk.enter("/branch"))] == [Origin(5, "s"), Origin(6, "s")]
 
 
 def test_the_choices_of_a_session_come_along() -> None:

@@ -262,6 +262,7 @@ def test_picking_a_message_off_screen_stops_the_reply_and_keeps_it() -> None:
     outcome = talk.enter("/pick 4")
     assert [type(decided.body) for decided in outcome.events] == [Replied, Picked]
     assert outcome.data["removed_count"] == 3, "the old answer, the question and what there was of the new one"
+    assert outcome.data["variant"] == Variant(1, 3)
     talk.enter("/pick 6")
     assert talk.texts[-1] == "half"
 

@@ -41,7 +41,9 @@ class Talk:
         created: Created | None = None,
         offer: Offer | None = None,
         replies: bool = True,
+        session_id: str = "s",
     ) -> None:
+        self.session_id = session_id
         self.tree = Tree()
         self.state = State()
         self.run: LiveRun | None = None
@@ -119,7 +121,7 @@ class Talk:
     def view(self) -> View:
         """What the next op sees."""
         return View(
-            session_id="s",
+            session_id=self.session_id,
             state=self.state,
             tree=self.tree,
             run=self.run,
