@@ -166,6 +166,7 @@ def test_there_must_be_a_message_of_a_person() -> None:
         ("/edit 3.5 rivers", {"text": "3.5 rivers"}),
         ("/edit -3 rivers", {"text": "-3 rivers"}),
         ("/edit ٣ rivers", {"text": "٣ rivers"}),
+        ("/edit 3٣ rivers", {"text": "3٣ rivers"}),
         ("/edit # 3", {"text": "# 3"}),
         ("/edit ##3 x", {"text": "##3 x"}),
         ("/branch", {}),
