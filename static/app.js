@@ -133,12 +133,12 @@ function connectionChanged(here, { state, code }) {
 
 function settled(here, { submit, result, error }) {
   if (error) return refused(submit, error);
-  if (result.command === "new") {
+  if (result.command === "new" || result.command === "branch") {
     otherTabs.postMessage(null);
     return go(result.data.session_id);
   }
-  // What a button in the queue does is seen there.
-  if (result.notice && (submit.typed || result.command !== "queue")) notices.notice(result.notice);
+  // What a button in the queue or beside a message does is seen there.
+  if (result.notice && (submit.typed || !["queue", "pick"].includes(result.command))) notices.notice(result.notice);
   if (result.prefill) takeBack(result);
 }
 
@@ -172,18 +172,27 @@ async function submitLine(text) {
     composer.giveBack(text);
     return notices.error(error.message);
   }
-  // Taking something back means what one saw when typing it; a message is welcome in any case.
-  const name = commandName(text, composer.commands);
-  const rewrites = composer.commands.some((command) => command.name === name && command.changes_transcript);
-  const seen = current.view.log !== null; // of a session made this moment, nothing
-  current.socket.submit(text, rewrites && seen ? { ifRevision: current.view.revision } : {});
+  current.socket.submit(text, { ifRevision: meantFor(text) });
   transcript.toEnd();
 }
 
 // What a button does is not kept for later like a typed line: by then another reply may be running.
 function press(line, undone) {
-  if (current.socket?.state === "open") current.socket.submit(line, { typed: false });
-  else notices.error(`Not connected: ${undone}`);
+  if (current.socket?.state !== "open") return notices.error(`Not connected: ${undone}`);
+  const ifRevision = meantFor(line);
+  if (ifRevision !== undefined) {
+    // After another line that means the same transcript, as when one presses twice, it could only be refused.
+    if (current.socket.pending.some((one) => one.if_revision === ifRevision)) return;
+    notices.clear();
+  }
+  current.socket.submit(line, { ifRevision, typed: false });
+}
+
+// Changing the transcript means the one that is on screen; whatever else is said is welcome in any case.
+function meantFor(line) {
+  const name = commandName(line, composer.commands);
+  const rewrites = composer.commands.some((command) => command.name === name && command.changes_transcript);
+  return rewrites ? current.view.revision : undefined;
 }
 
 // A second line may be submitted while the session for the first is being made.
@@ -193,6 +202,7 @@ function create(options) {
     otherTabs.postMessage(null);
     history.pushState(null, "", `/s/${session.session_id}`);
     open(session.session_id, options);
+    current.view = { ...current.view, revision: 1 }; // all that a new session has seen
     closeMenu();
   }).finally(() => { creating = null; });
   return creating;
@@ -265,6 +275,9 @@ function drawFrame() {
   const title = id === null ? "New session" : session ? titleOf(session) : "Backchat";
   find("#title").textContent = title;
   find("#subtitle").textContent = session ? [session.model, plural(view.log ? count : session.message_count, "message")].filter(Boolean).join(" · ") : "";
+  const { branched_from: branchedFrom } = view.session;
+  const origin = known.get(branchedFrom?.session_id);
+  transcript.drawOrigin(branchedFrom, origin ? titleOf(origin) : "another session");
   document.title = title === "Backchat" ? title : `${title} – Backchat`;
   find("#backend").textContent = BACKEND[backend] ?? ""; // which model replies is said above
 }
@@ -315,6 +328,12 @@ on(notices, "choose", ({ name }) => {
 });
 on(notices, "dismiss", () => composer.focus());
 on(transcript, "earlier", earlier);
+on(transcript, "pick", ({ id, variant }) => press(`/pick ${id} ${variant}`, "another variant cannot be shown now."));
+on(transcript, "redo", () => {
+  press("/redo", "nothing can be brought back now.");
+  transcript.toEnd();
+});
+on(transcript, "open-session", ({ id }) => go(id));
 on(list, "new-session", () => create().catch((error) => notices.error(error.message)));
 on(list, "open-session", ({ id }) => go(id));
 on(list, "delete-session", ({ id }) => remove(id));

@@ -15,5 +15,15 @@ export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// A link to another session, which the page follows itself.
+export function sessionLink(id, attributes, ...children) {
+  const link = h("a", { href: `/s/${id}`, ...attributes, onclick: (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // a new tab or window is the browser's affair
+    event.preventDefault();
+    tell(link, "open-session", { id });
+  } }, ...children);
+  return link;
+}
+
 // Children say what happened; app.js decides what follows from it.
 export const tell = (node, type, detail) => node.dispatchEvent(new CustomEvent(type, { detail, bubbles: true }));

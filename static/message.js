@@ -1,6 +1,7 @@
-// One message, or the reply being written, as an <article>. Built once: messages never change.
+// One message, or the reply being written, as an <article>. Built once: of a message nothing changes but how many variants it has.
 import { h, say } from "./dom.js";
 import { cost, tokens } from "./figures.js";
+import { variantSwitch } from "./variants.js";
 
 const WHO = { user: "You", assistant: "Assistant", system: "System message", tool: "Tool result" };
 const FINISH = { stopped: "Stopped", interrupted: "Interrupted" };
@@ -11,15 +12,17 @@ export function messageArticle(message) {
   const calls = Array.isArray(extra?.tool_calls) ? extra.tool_calls : [];
   const spoken = role === "user" || role === "assistant";
   const content = message.content === null && calls.length > 0 ? [] : contentBlocks(message.content);
-  const at = typeof message.created_at === "number" ? new Date(message.created_at * 1000) : null;
-  return h("article", { "data-id": message.id, "data-role": role },
+  const variants = variantSwitch(message.id);
+  const article = h("article", { "data-id": message.id, "data-role": role },
     h("h2", { class: "unseen" }, who),
     message.reasoning && reasoningFold("Reasoning", message.reasoning),
     spoken ? content : fold(named(who, extra?.name), content),
     calls.map((call) => fold(named("Called", call?.function?.name ?? call?.name), textBlock(callArguments(call), "code"))),
     ending(message),
-    facts(message),
-    at && !Number.isNaN(at.getTime()) && h("time", { datetime: at.toISOString() }, at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" })));
+    h("div", { class: "foot" }, variants, facts(message), numberAndTime(message)));
+  article.variants = variants;
+  variants.draw(message.variant);
+  return article;
 }
 
 // Silent while it grows, or a screen reader would stammer; the finished message is then read as a whole.
@@ -65,6 +68,13 @@ function ending({ finish, content, note }) {
   }
   const said = [FINISH[finish], note].filter(Boolean);
   return said.length > 0 && h("p", { class: "mark end", dir: "auto" }, said.join(". "));
+}
+
+// The number that commands know it by, and when it was said.
+function numberAndTime({ id, created_at: seconds }) {
+  const at = typeof seconds === "number" ? new Date(seconds * 1000) : null;
+  const time = at && !Number.isNaN(at.getTime()) && h("time", { datetime: at.toISOString() }, at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
+  return [h("span", { class: "number" }, `#${id}`), time];
 }
 
 // What answered, and what that took.

@@ -1,5 +1,5 @@
 // The sessions, newest first. Tells "new-session", "open-session" {id}, "delete-session" {id} (after asking) and "more-sessions".
-import { h, tell } from "./dom.js";
+import { h, sessionLink, tell } from "./dom.js";
 import { plural } from "./figures.js";
 
 export const titleOf = (session) => session.title || "Untitled session";
@@ -31,19 +31,13 @@ class SessionList extends HTMLElement {
 
   #item(session, current) {
     const { session_id: id, message_count: count = 0, agent_running: running } = session;
-    const link = h("a", { href: `/s/${id}`, "aria-current": id === current && "page", "data-focus": `open-${id}`, onclick: (event) => this.#follow(event, id) },
+    const link = sessionLink(id, { "aria-current": id === current && "page", "data-focus": `open-${id}` },
       h("bdi", { dir: "auto" }, titleOf(session)),
       h("span", { class: "aside" }, `${running ? "Replying…" : ago(session.updated_at)} · ${plural(count, "message")}`));
     return h("li", {}, link, h("button", {
       type: "button", class: "quiet", "data-focus": `delete-${id}`, "aria-label": `Delete session: ${titleOf(session)}`,
       onclick: () => this.#ask(session),
     }, "✕"));
-  }
-
-  #follow(event, id) {
-    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // a new tab or window is the browser's affair
-    event.preventDefault();
-    tell(this, "open-session", { id });
   }
 
   #ask(session) {

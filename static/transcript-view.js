@@ -1,12 +1,13 @@
 // The transcript: articles kept by message id, so that only what changed is touched, and a scroll position that follows the
-// end only while the reader is there. Tells "earlier" when an older page is wanted.
-import { h, tell } from "./dom.js";
+// end only while the reader is there. Tells "earlier" when an older page is wanted, "redo", and what a switch of variants tells.
+import { h, sessionLink, tell } from "./dom.js";
 import { messageArticle, runArticle, takeOver } from "./message.js";
 import { liveRun } from "./transcript.js";
 
 class TranscriptView extends HTMLElement {
   #articles = new Map();
   #messages = null; // what is drawn; null: nothing yet
+  #start = 0; // the index of the first of them
   #run = null;
   #following = true;
   #top = 0; // where the last scrolling led
@@ -17,9 +18,11 @@ class TranscriptView extends HTMLElement {
     if (this.log) return;
     this.earlier = h("button", { type: "button", class: "quiet earlier", hidden: true, onclick: () => tell(this, "earlier") }, "Show earlier messages");
     this.empty = h("div", { class: "empty", hidden: true });
+    this.origin = h("p", { class: "origin aside", hidden: true });
     this.list = h("div", { class: "messages" });
     this.waiting = h("ul", { class: "pending", "aria-label": "Not sent yet" });
-    this.column = h("div", { class: "column" }, this.earlier, this.empty, this.list, this.waiting);
+    this.redo = h("button", { type: "button", class: "quiet redo", hidden: true, onclick: () => tell(this, "redo") }, "Redo");
+    this.column = h("div", { class: "column" }, this.origin, this.earlier, this.empty, this.list, this.waiting, this.redo);
     this.log = h("div", { role: "log", "aria-label": "Transcript", tabindex: "0", onscroll: () => this.#scrolled() }, this.column);
     this.latest = h("button", { type: "button", class: "latest", hidden: true, onclick: () => this.toEnd() }, "Jump to latest");
     this.append(this.log, this.latest);
@@ -36,7 +39,7 @@ class TranscriptView extends HTMLElement {
     this.#more = false;
     this.list.replaceChildren();
     this.waiting.replaceChildren();
-    this.earlier.hidden = this.empty.hidden = true;
+    this.origin.hidden = this.earlier.hidden = this.empty.hidden = this.redo.hidden = true;
     this.#following = true;
     this.#top = 0;
   }
@@ -49,11 +52,12 @@ class TranscriptView extends HTMLElement {
   draw(view) {
     if (view.messages !== this.#messages) {
       // What was there before one arrived is not news: read nothing aloud for it.
-      const quiet = this.#messages === null || (this.#messages.length > 0 && view.messages[0] !== this.#messages[0]);
+      const quiet = this.#messages === null || view.start !== this.#start;
       this.log.setAttribute("aria-live", quiet ? "off" : "polite");
       this.#drawMessages(view);
     }
     this.#drawRun(view);
+    this.#drawRedo(view.session.redo_steps ?? 0);
     this.say(view.messages.length || view.run ? null : "Nothing here yet", "Write a message, or type / for commands. Whatever you say here can be taken back.");
   }
 
@@ -70,7 +74,23 @@ class TranscriptView extends HTMLElement {
       h("div", { class: "text", dir: "auto" }, text), h("p", { class: "mark" }, connected ? "Sending…" : "Not sent yet"))));
   }
 
+  // Which session this one was branched from, if it was.
+  drawOrigin(branchedFrom, title) {
+    this.origin.hidden = !branchedFrom;
+    if (!branchedFrom) return;
+    const { session_id: id, message_id: message } = branchedFrom;
+    const link = sessionLink(id, {}, h("bdi", { dir: "auto" }, title));
+    if (this.origin.lastElementChild?.outerHTML !== link.outerHTML) this.origin.replaceChildren("Branched from ", link, ` at #${message}`);
+  }
+
+  #drawRedo(steps) {
+    if (steps === 0 && document.activeElement === this.redo) this.log.focus();
+    this.redo.hidden = steps === 0;
+    this.redo.title = `Bring back what was last taken off${steps > 1 ? ` (the last of ${steps.toLocaleString()} steps)` : ""}`;
+  }
+
   #drawMessages({ messages, start }) {
+    const held = this.#heldSwitch();
     const anchor = this.#following ? null : this.list.firstElementChild;
     const before = anchor?.getBoundingClientRect().top;
     this.#more = start > 0;
@@ -85,12 +105,35 @@ class TranscriptView extends HTMLElement {
     let next = this.list.firstElementChild;
     for (const message of messages) {
       let article = this.#articles.get(message.id);
-      if (!article) this.#articles.set(message.id, (article = messageArticle(message)));
+      if (article) article.variants.draw(message.variant);
+      else this.#articles.set(message.id, (article = messageArticle(message)));
       if (article === next) next = next.nextElementSibling;
       else this.list.insertBefore(article, next);
     }
-    this.#messages = messages;
-    if (anchor?.isConnected) this.log.scrollTop += anchor.getBoundingClientRect().top - before;
+    [this.#messages, this.#start] = [messages, start];
+    if (held && !held.variants.isConnected) this.#passOn(held);
+    else if (anchor?.isConnected) this.log.scrollTop += anchor.getBoundingClientRect().top - before;
+  }
+
+  // The switch of variants that has the focus.
+  #heldSwitch() {
+    const variants = document.activeElement?.closest("article .variants");
+    if (!variants) return null;
+    const id = Number(variants.closest("article").dataset.id);
+    return {
+      variants, forward: document.activeElement === variants.lastElementChild,
+      at: this.#start + this.#messages.findIndex((message) => message.id === id), top: variants.getBoundingClientRect().top,
+    };
+  }
+
+  // A variant stands where its sibling stood, in the transcript and on the screen: so does its switch, and has the focus.
+  #passOn({ at, forward, top }) {
+    const message = this.#messages[at - this.#start];
+    const variants = message?.variant && this.#articles.get(message.id).variants;
+    if (!variants) return this.log.focus({ preventScroll: true });
+    this.#following = false;
+    variants.takeFocus(forward);
+    this.log.scrollTop += variants.getBoundingClientRect().top - top;
   }
 
   #drawRun(view) {
