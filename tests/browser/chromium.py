@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from playwright.async_api import (
     expect,
 )
 
-from tests.support.client import PATIENCE
+from tests.support.client import PATIENCE, Json
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
 FLAGS: Final = (
@@ -90,6 +91,8 @@ class Tab:
         self.title = page.get_by_role("heading", level=1)
         self.sessions = page.get_by_role("navigation", name="Sessions")
         self.links = self.sessions.get_by_role("link")
+        self.redo = page.get_by_role("button", name="Redo")
+        self.origin = self.log.get_by_text("Branched from")
         self.here = self.sessions.locator("a[aria-current=page]")
 
     async def connected(self) -> None:
@@ -126,6 +129,24 @@ class Tab:
     async def drawn(self) -> None:
         """Returns once all that has been scripted so far is laid out and seen by observers."""
         await self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+class Sent:
+    """The submits that leave a tab, on whichever socket."""
+
+    def __init__(self, tab: Tab) -> None:
+        self.submits: list[Json] = []
+        for socket in tab.sockets:
+            self._listen(socket)
+        tab.page.on("websocket", self._listen)
+
+    def _listen(self, socket: WebSocket) -> None:
+        socket.on("framesent", self._sent)
+
+    def _sent(self, frame: bytes | str) -> None:
+        request = json.loads(frame)
+        if request["method"] == "submit":
+            self.submits.append(request["params"])
 
 
 class Person:

@@ -4,9 +4,9 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.async_api import WebSocket, expect
+from playwright.async_api import expect
 
-from tests.browser.chromium import NETWORK, Person, Tab
+from tests.browser.chromium import NETWORK, Person, Sent, Tab
 from tests.browser.setting import SAILING, Given, Serve
 from tests.browser.wire import Wire
 from tests.support.client import Json, client
@@ -21,24 +21,6 @@ SAID = [message["content"] for message in SAILING["messages"]]
 async def lost(tab: Tab) -> None:
     """Returns once the page knows that its connection is gone."""
     await expect(tab.connection).to_have_attribute("data-connection", "reconnecting")
-
-
-class Sent:
-    """The submits that leave a tab, on whichever socket."""
-
-    def __init__(self, tab: Tab) -> None:
-        self.submits: list[Json] = []
-        for socket in tab.sockets:
-            self._listen(socket)
-        tab.page.on("websocket", self._listen)
-
-    def _listen(self, socket: WebSocket) -> None:
-        socket.on("framesent", self._sent)
-
-    def _sent(self, frame: bytes | str) -> None:
-        request = json.loads(frame)
-        if request["method"] == "submit":
-            self.submits.append(request["params"])
 
 
 async def test_the_page_says_whether_it_is_connected(server: Running, given: Given, user: Person, wire: Wire) -> None:
