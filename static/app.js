@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import "./composer.js";
 import { plural } from "./figures.js";
 import "./notices.js";
+import "./presence.js";
 import "./queue.js";
 import { titleOf } from "./session-list.js";
 import "./sign-in.js";
@@ -36,7 +37,8 @@ let creating = null;
 let backend = null; // which kind of it the server has; null: not known yet
 
 function nothingOpen() {
-  return { id: null, view: emptyView(), socket: null, gone: null, loading: false };
+  // `mine` are the connections that this tab has had to it.
+  return { id: null, view: emptyView(), socket: null, mine: [], gone: null, loading: false };
 }
 
 // A refused request waits for the sign-in and is made again.
@@ -102,12 +104,22 @@ function notified(here, { method, params }) {
   if (method === "attached") {
     composer.commands = params.commands;
     backend = params.backend;
+    here.mine.push(params.connection);
   }
+  const events = method === "attached" ? params.events ?? [] : [{ method, params }];
+  for (const event of events) tellWhoDid(here, event);
+  if (method === "presence") drawPresence();
   if (method === "run.ended" && params.reason === "failed" && !tells(here.view, params.run_id)) {
     notices.error(params.error?.message ?? "The reply failed.");
   }
   draw();
   if (method !== "run.delta" && method !== "run.reasoning") drawFrame();
+}
+
+// A transcript that changes by itself is startling. Messages are there to be seen.
+function tellWhoDid({ mine }, { method, params: { cause } }) {
+  if (method !== "transcript.spliced" || !cause?.command || !cause.connection || mine.includes(cause.connection)) return;
+  notices.notice(`${cause.name ?? "Somebody"}: /${cause.command}`);
 }
 
 // Whether a message of the transcript says itself how its run ended.
@@ -287,6 +299,13 @@ function drawConnection() {
   connection.hidden = current.id === null;
   connection.dataset.connection = state;
   connection.textContent = CONNECTION[state];
+  drawPresence();
+}
+
+// Nobody knows who is there while one is not there oneself.
+function drawPresence() {
+  const known = current.socket?.state === "open" && current.view.presence;
+  find("who-is-here").draw(known || { count: 0, present: [] }, current.mine);
 }
 
 function drawPending(here) {

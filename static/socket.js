@@ -93,11 +93,12 @@ export class SessionSocket extends EventTarget {
     this.#forget();
     const { revision, log } = this.#position();
     const resume = log !== null && !this.#fresh;
-    const query = resume ? `?${new URLSearchParams({ after: revision, log })}` : "";
-    const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/${this.#id}${query}`);
+    const name = recall("name", "localStorage");
+    const query = String(new URLSearchParams({ ...(resume && { after: revision, log }), ...(name && { name }) }));
+    const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/${this.#id}${query && `?${query}`}`);
     this.#socket = socket;
     socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
-    socket.onclose = ({ code }) => this.#lost(code, resume);
+    socket.onclose = ({ code }) => this.#lost(code, query);
     this.#retry = setTimeout(() => this.#lost(0), PATIENCE);
     this.#say(this.state === "connecting" ? "connecting" : "reconnecting");
   }
@@ -113,10 +114,10 @@ export class SessionSocket extends EventTarget {
     this.#socket = null;
   }
 
-  #lost(code, resumed = false) {
+  #lost(code, query = "") {
     this.#forget();
-    if (FINAL.has(code) || (code === 4400 && !resumed)) return this.#say("closed", code);
-    if (code === 4400) this.#fresh = true; // the server knows no such position
+    if (FINAL.has(code) || (code === 4400 && !query)) return this.#say("closed", code);
+    if (code === 4400) this.#startOver(); // the server knows no such position, or takes no such name
     if (code === 1009) this.#refuseLargest(); // resending it would close every connection
     // One that closes as soon as it is open is no better than one that never opens.
     if (this.state === "open" && Date.now() - this.#opened > STEADY) this.#attempt = 0;
@@ -124,6 +125,11 @@ export class SessionSocket extends EventTarget {
     this.#say("reconnecting", code);
     const delay = atOnce ? 0 : Math.min(15_000, 300 * 2 ** this.#attempt++) * (0.5 + Math.random() / 2);
     this.#retry = setTimeout(() => this.#connect(), delay);
+  }
+
+  #startOver() {
+    this.#fresh = true;
+    remember("name", null, "localStorage");
   }
 
   #refuseLargest() {
@@ -139,6 +145,8 @@ export class SessionSocket extends EventTarget {
       clearTimeout(this.#retry);
       this.#opened = Date.now();
       this.#fresh = false;
+      // One name for a browser: what the server called the first of its tabs.
+      if (frame.params.name && !recall("name", "localStorage")) remember("name", frame.params.name, "localStorage");
       this.#say("open");
       this.pending.forEach((submit) => this.#sendSubmit(submit));
       return;

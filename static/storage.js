@@ -1,17 +1,18 @@
-// What one tab must not lose in a reload. Storage may be full or forbidden; the page then works without it.
+// What one tab must not lose in a reload ("sessionStorage"), and what all tabs share ("localStorage"). Storage may be full or
+// forbidden; the page then works without it.
 
-export function recall(key) {
+export function recall(key, where = "sessionStorage") {
   try {
-    return JSON.parse(sessionStorage.getItem(`backchat.${key}`));
+    return JSON.parse(window[where].getItem(`backchat.${key}`));
   } catch {
     return null;
   }
 }
 
-export function remember(key, value) {
+export function remember(key, value, where = "sessionStorage") {
   try {
-    if (value === null || value.length === 0) sessionStorage.removeItem(`backchat.${key}`);
-    else sessionStorage.setItem(`backchat.${key}`, JSON.stringify(value));
+    if (value === null || value.length === 0) window[where].removeItem(`backchat.${key}`);
+    else window[where].setItem(`backchat.${key}`, JSON.stringify(value));
   } catch {
     // Kept in memory only.
   }

@@ -91,6 +91,7 @@ class Tab:
         self.title = page.get_by_role("heading", level=1)
         self.sessions = page.get_by_role("navigation", name="Sessions")
         self.links = self.sessions.get_by_role("link")
+        self.presence = page.locator("who-is-here")
         self.redo = page.get_by_role("button", name="Redo")
         self.origin = self.log.get_by_text("Branched from")
         self.here = self.sessions.locator("a[aria-current=page]")

@@ -29,6 +29,8 @@ TOAST: Final = (
     "There once was a server so old,\nits fans were a sight to behold …",
 )
 """What rhyming did to it is why there is an /undo."""
+FIRST: Final = "Eleven years it kept our files;\nnow it rests in happy piles."
+"""What it rhymed at first; the switch at the last message leads back to it."""
 THOUGHT: Final = "A limerick? It is a toast, after all. Old, behold …"
 
 OTHERS: Final = (
@@ -59,6 +61,9 @@ async def take(executable: str) -> None:
         ):
             tab = await user.opens(server.http, "/s/toast")
             await tab.connected()
+            models.script(FIRST, finish(usage=usage(163, 21)))
+            await tab.submit("/retry")
+            await tab.shows(*TOAST[:3], FIRST)
             models.script(think(THOUGHT), TOAST[3], finish(usage=usage(163, 58, reasoning=37)))
             await tab.submit("/retry")
             await tab.shows(*TOAST)

@@ -60,7 +60,8 @@ async def test_a_tab_that_comes_back_resumes_from_what_it_has_seen(
     first, *later = (urlsplit(socket.url) for socket in tab.sockets)
     assert (first.path, first.query) == ("/ws/5a111ab0a7e0", "")
     assert {socket.path for socket in later} == {"/ws/5a111ab0a7e0"}
-    assert parse_qs(later[-1].query) == {"after": [str(revision)], "log": [log]}
+    name = received[0]["params"]["name"]
+    assert parse_qs(later[-1].query) == {"after": [str(revision)], "log": [log], "name": [name]}
     attached = next(frame["params"] for frame in received if frame.get("method") == "attached")
     assert "messages" not in attached
     assert len([event for event in attached["events"] if event["method"] == "transcript.spliced"]) == 3

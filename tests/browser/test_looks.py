@@ -9,6 +9,7 @@ from playwright.async_api import Browser, ViewportSize, expect
 from backchat.transcript import Usage
 from tests.browser.chromium import Person, Tab, person
 from tests.browser.setting import CYAN, SAILING, Given, Serve, session
+from tests.support.client import client
 from tests.support.scripted import Scripted
 from tests.support.server import Running
 
@@ -19,6 +20,8 @@ PHONE: ViewportSize = {"width": 360, "height": 740}
 DESK: ViewportSize = {"width": 1180, "height": 760}
 SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 WIDE = "w" * 300
+FINGER = 32
+"""How many pixels each way a button needs at least."""
 
 OVERFLOWING = """() => {
     const width = document.documentElement.clientWidth;
@@ -126,6 +129,54 @@ async def test_all_that_a_reply_has_to_say_fits_and_can_be_read(
         await expect(tab.hint).to_contain_text("Now:")
         await readable(tab)
     await expect(tab.options).to_have_count(2)
+
+
+async def test_variants_redo_a_branch_and_who_is_there_fit_and_can_be_read(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(session("wide", WIDE, WIDE, "What of it?", "Nothing.", title=WIDE, model=WIDE))
+    async with client(server.ws("wide", f"name={WIDE[:40]}")) as other:
+        for line in ("/edit 1 " + WIDE, "/retry", "What else?", "/undo"):
+            await other.submit(line)
+            await other.until(lambda: other.view.run is None)
+        branched = await other.submit("/branch")
+        tab = await user.opens(server.http, "/s/wide")
+        await expect(tab.messages).to_have_count(2)
+        for message in await tab.messages.all():
+            await expect(message.get_by_role("button", name="Previous variant")).to_be_visible()
+        await expect(tab.redo).to_be_visible()
+        await expect(tab.presence).to_be_visible()
+        await other.submit("/undo")
+        await expect(tab.notice).to_contain_text("/undo")
+        await other.submit("/redo")
+        await expect(tab.messages).to_have_count(2)
+        await readable(tab)
+        await tab.messages.last.hover()
+        await readable(tab)
+        async with client(server.ws(branched["data"]["session_id"])):
+            await tab.page.goto(f"{server.http}/s/{branched['data']['session_id']}")
+            await expect(tab.origin).to_contain_text(WIDE)
+            await readable(tab)
+
+
+async def test_on_a_phone_a_switch_is_large_enough_for_a_finger(serve: Serve, given: Given, browser: Browser) -> None:
+    given(SAILING)
+    server = await serve()
+    async with person(browser, viewport=PHONE, has_touch=True, is_mobile=True) as user:
+        tab = await user.opens(server.http)
+        await tab.connected()
+        await tab.submit("/retry")
+        await tab.shows(*SAID[:3], SAID[2])
+        back = tab.messages.last.get_by_role("button", name="Previous variant")
+        for button in (back, tab.redo):
+            box = await button.bounding_box()
+            assert box is not None
+            assert min(box["width"], box["height"]) >= FINGER
+        await back.tap()
+        await tab.shows(*SAID)
+        await tab.redo.tap()
+        await expect(tab.alert).to_contain_text("Nothing to redo.")
+        await fits(tab)
 
 
 async def readable(tab: Tab) -> None:

@@ -10,7 +10,7 @@ from backchat.commands import TABLE
 from tests.browser.chromium import NETWORK, Person, Sent, Tab
 from tests.browser.setting import SAILING, Given, session
 from tests.browser.wire import Wire
-from tests.support.client import Client, client, eventually
+from tests.support.client import Client, Json, client, eventually
 from tests.support.scripted import Scripted
 from tests.support.server import Running
 
@@ -364,10 +364,10 @@ async def test_every_line_has_an_op_id_and_every_one_that_changes_the_transcript
     tab = await user.opens(server.http)
     await tab.connected()
     sent = Sent(tab)
-    expected = []
+    expected: list[Json] = []
     async with client(server.ws(SAILING_ID)) as other:
         for line in ("Hello", *LINES.values(), "//undo"):
-            revision = other.view.revision
+            revision = (await other.submit("/status"))["revision"]
             await expect(tab.here).to_have_attribute("href", f"/s/{tab.session_id}")
             await tab.submit(line)
             await eventually(lambda: len(sent.submits) > len(expected))
@@ -399,7 +399,7 @@ async def test_every_button_sends_what_a_line_would(
     async with client(server.ws(SAILING_ID)) as other:
         await tab.submit("/undo")
         await tab.shows(*SAID[:2])
-        revisions = [other.view.revision]
+        revisions = [(await other.submit("/status"))["revision"]]
         await tab.redo.click()
         await tab.shows(*SAID)
         await other.submit("/retry")
@@ -411,7 +411,7 @@ async def test_every_button_sends_what_a_line_would(
         await tab.shows(*SAID[:3], "Wait")
         await tab.page.get_by_role("button", name="Take out").click()
         await expect(tab.queue).to_be_hidden()
-        revisions.append(other.view.revision)
+        revisions.append((await other.submit("/status"))["revision"])
         await previous(tab.messages.last).click()
         await tab.shows(*SAID)
     pressed = [submit for submit in sent.submits if submit["text"] not in ("/undo", "Next")]

@@ -1,0 +1,161 @@
+"""Who else is there, and who did what."""
+
+from contextlib import AsyncExitStack
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.browser.chromium import NETWORK, Person, Tab, person
+from tests.browser.setting import SAILING, Given, Serve
+from tests.browser.wire import Wire
+from tests.support.client import client
+from tests.support.server import Running
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+SAID = [message["content"] for message in SAILING["messages"]]
+SAILING_ID: str = SAILING["session_id"]
+
+
+async def kept_name(tab: Tab) -> str:
+    """The name that the tab's browser goes by."""
+    name: str = await tab.page.evaluate("JSON.parse(localStorage.getItem('backchat.name'))")
+    return name
+
+
+async def test_one_sees_who_else_is_there_and_which_of_them_one_is(
+    serve: Serve, given: Given, browser: Browser
+) -> None:
+    given(SAILING)
+    server = await serve()
+    async with person(browser) as one:
+        tab = await one.opens(server.http)
+        await tab.connected()
+        await tab.shows(*SAID)
+        await expect(tab.presence).to_be_hidden()
+        async with person(browser) as two, client(server.ws(SAILING_ID, "name=night%20watch")):
+            other = await two.opens(server.http)
+            await other.connected()
+            mine, theirs = await kept_name(tab), await kept_name(other)
+            await expect(tab.presence).to_have_text(f"3 here: {mine} (you), night watch, {theirs}")
+            await expect(tab.presence).to_have_attribute("title", f"{mine} (you)\nnight watch\n{theirs}")
+            await expect(other.presence).to_have_text(f"3 here: {mine}, night watch, {theirs} (you)")
+            await expect(tab.presence).to_be_visible()
+        await expect(tab.presence).to_be_hidden()
+
+
+async def test_a_browser_keeps_the_name_that_it_was_given(
+    server: Running, given: Given, user: Person, browser: Browser
+) -> None:
+    given(SAILING)
+    one = await user.opens(server.http)
+    await one.connected()
+    name = await kept_name(one)
+    assert len(name.split()) == 2
+    two = await user.opens(server.http)
+    await two.connected()
+    await one.page.reload()
+    await one.connected()
+    for tab in (one, two):
+        await expect(tab.presence).to_contain_text("2 here")
+        assert await kept_name(tab) == name
+        assert parse_qs(urlsplit(tab.sockets[-1].url).query) == {"name": [name]}
+    async with client(server.ws(SAILING_ID)) as other:
+        names = [who["name"] for who in other.attached["presence"]["present"]]
+    assert names[:2] == [name, name]
+
+
+@pytest.mark.parametrize("stored", ['"\\u0000"', f'"{"w" * 41}"', "7 of 9"])
+async def test_a_name_that_the_server_does_not_take_is_given_up_for_another(
+    server: Running, given: Given, user: Person, stored: str
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    tab = await user.opens(server.http)
+    await tab.connected()
+    await tab.page.evaluate("(name) => localStorage.setItem('backchat.name', name)", stored)
+    await tab.page.reload()
+    await tab.connected()
+    await tab.shows(*SAID)
+    assert len((await kept_name(tab)).split()) == 2
+
+
+async def test_many_are_counted_and_not_all_of_them_named(server: Running, given: Given, user: Person) -> None:
+    given(SAILING)
+    async with AsyncExitStack() as crowd:
+        for number in range(60):
+            await crowd.enter_async_context(client(server.ws(SAILING_ID, f"name=n{number}")))
+        tab = await user.opens(server.http)
+        await expect(tab.presence).to_contain_text("61 here: n0, n1, n2")
+        await expect(tab.presence).to_contain_text("n48")
+        await expect(tab.presence).to_contain_text(f"{await kept_name(tab)} (you), and 11 more")
+
+
+async def test_nobody_is_counted_while_the_connection_is_lost(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    async with client(server.ws(SAILING_ID)):
+        tab = await user.opens(wire.http)
+        await expect(tab.presence).to_be_visible()
+        wire.cut()
+        await expect(tab.connection).to_have_attribute("data-connection", "reconnecting")
+        await expect(tab.presence).to_be_hidden()
+        wire.mend()
+        await expect(tab.presence).to_contain_text("2 here")
+
+
+async def test_who_changed_the_transcript_by_a_command_is_said_to_the_others(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    one, two = await user.opens(server.http), await user.opens(server.http)
+    for tab in (one, two):
+        await tab.shows(*SAID)
+        await tab.connected()
+    async with client(server.ws(SAILING_ID, "name=%3Cb%3Enight%3C/b%3E%20watch")) as other:
+        await other.submit("/undo")
+        for tab in (one, two):
+            await expect(tab.notice).to_contain_text("<b>night</b> watch: /undo")
+            await tab.shows(*SAID[:2])
+    # What one does oneself is answered, what another tab does is told.
+    await one.submit("/undo")
+    await expect(two.notice).to_contain_text(f"{await kept_name(one)}: /undo")
+    await expect(one.notice).to_contain_text("Took back 1 turn (2 messages).")
+    # A message speaks for itself, and what does not change the transcript startles nobody.
+    await two.submit("Ahoy")
+    await one.shows("Ahoy", "Ahoy")
+    await expect(one.notice).to_contain_text("Took back 1 turn (2 messages).")
+    await two.submit("/title Ahoy")
+    await expect(one.title).to_have_text("Ahoy")
+    await expect(one.notice).to_contain_text("Took back 1 turn (2 messages).")
+
+
+async def test_who_did_something_meanwhile_is_said_to_whoever_comes_back_unless_it_was_oneself(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    async with client(server.ws(SAILING_ID, "name=watch")) as other:
+        await other.submit("/retry")
+        await other.until(lambda: other.view.run is None)
+        tab = await user.opens(wire.http)
+        await tab.connected()
+        wire.mute()
+        await tab.messages.last.get_by_role("button", name="Previous variant").click()
+        await other.until(lambda: other.view.texts == SAID)
+        wire.cut()
+        wire.mend()
+        await tab.shows(*SAID)
+        await tab.connected()
+        assert "after=" in tab.sockets[-1].url
+        await expect(tab.notice).to_be_empty()
+
+        wire.cut()
+        await expect(tab.connection).to_have_attribute("data-connection", "reconnecting")
+        await other.submit("/undo")
+        wire.mend()
+        await tab.shows(*SAID[:2])
+        await expect(tab.notice).to_contain_text("watch: /undo")
