@@ -146,6 +146,19 @@ async def test_the_keyboard_goes_through_the_variants_and_the_focus_stays_on_the
         await expect(tab.log).to_be_focused()
 
 
+async def test_a_variant_of_the_first_message_is_news_too(server: Running, given: Given, user: Person) -> None:
+    given(SAILING)
+    async with client(server.ws(SAILING_ID)) as other:
+        await other.submit("/edit 1 Ahoy")
+        await other.until(lambda: other.view.run is None)
+    tab = await user.opens(server.http)
+    await tab.shows("Ahoy", "Ahoy")
+    await expect(tab.log).to_have_attribute("aria-live", "off")
+    await previous(tab.messages.first).click()
+    await tab.shows(*SAID)
+    await expect(tab.log).to_have_attribute("aria-live", "polite")
+
+
 async def test_a_switch_stays_under_the_mouse_however_long_the_variants_are(
     server: Running, given: Given, user: Person
 ) -> None:
@@ -482,6 +495,7 @@ async def test_a_branch_opens_in_the_tab_that_asked_and_says_where_it_is_from(
     await expect(two.origin).to_be_hidden()
 
     branch = one.session_id
+    await one.page.evaluate("window.loaded = 'once'")
     link = one.origin.get_by_role("link", name="First night passage")
     await expect(link).to_have_attribute("href", f"/s/{SAILING_ID}")
     await link.focus()
@@ -489,7 +503,7 @@ async def test_a_branch_opens_in_the_tab_that_asked_and_says_where_it_is_from(
     await one.shows(*SAID)
     await expect(one.origin).to_be_hidden()
     assert one.session_id == SAILING_ID
-    assert len(one.sockets) == 3, "the page was loaded anew"
+    assert await one.page.evaluate("window.loaded") == "once"
     await one.page.go_back()
     await one.shows(*SAID[:2], "What else?", "What else?")
     await expect(one.origin).to_be_visible()
