@@ -1,0 +1,245 @@
+"""What must be true of what many clients went through at once, and of the log that it left.
+
+A checker is a pure function over the clients' histories, the log or the transcript that the log folds to. It returns
+nothing, or raises `Broken` with what is wrong.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from tests.support.client import Json, View
+
+
+class Broken(Exception):
+    """A promise that was not kept."""
+
+
+class Answer(Struct, frozen=True):
+    """A result, and a reading of the clock from after it came."""
+
+    at: int
+    result: Json
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether it says that something was done: not that somebody looked, or that there was nothing to do."""
+        match self.result:
+            case {"command": "status" | "usage" | "help" | "log"}:
+                return False
+            case {"command": "queue", "data": data}:
+                # `go` may find that the queue goes on by itself.
+                return "sent" in data or "queued_id" in data
+            case {"command": "stop", "data": {"stopped": stopped}}:
+                return bool(stopped)
+            case {"command": "clear", "data": {"removed_count": removed}}:
+                return bool(removed)
+            case {"command": "prev" | "next" | "pick" | "goto", "data": {"removed_count": 0, "restored_count": 0}}:
+                # It was on screen already, but perhaps a reply that had no word yet was stopped.
+                return False
+            case _:
+                return True
+
+
+class Asked(Struct, kw_only=True):
+    """Something that a client wants done, sent so many `times`, always under the same `op_id`. `sent` is a reading of
+    the clock from before it was sent first."""
+
+    op_id: str
+    text: str
+    if_revision: int | None = None
+    sent: int
+    times: int = 0
+    answers: list[Answer] = field(default_factory=list)
+    refusals: list[Json] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.text!r} ({self.op_id})"
+
+
+class Visit(Struct, kw_only=True):
+    """One connection: the notifications that came over it. `after` is the revision that it resumed from, None for a
+    client that wanted to be told all. `sent` and `attached` are readings of the clock, as in `Asked`."""
+
+    after: int | None
+    sent: int
+    attached: int | None = None
+    frames: list[Json] = field(default_factory=list)
+
+
+class History(Struct, kw_only=True):
+    """All that one client did and was told, in its order."""
+
+    name: str
+    asked: list[Asked] = field(default_factory=list)
+    visits: list[Visit] = field(default_factory=list)
+
+
+class Entry(Struct, frozen=True):
+    """A line of the log."""
+
+    revision: int
+    op_id: str | None
+
+
+def read_log(data: Path, session_id: str) -> list[Entry]:
+    """The log of a session as the disk has it: no code of the server's is asked."""
+    db = sqlite3.connect(data / "backchat.db")
+    try:
+        rows = db.execute("SELECT revision, op_id FROM event WHERE session_id = ? ORDER BY revision", (session_id,))
+        return [Entry(*row) for row in rows]
+    finally:
+        db.close()
+
+
+# Nothing is missing.
+
+
+def gapless(histories: Sequence[History], log: Sequence[Entry]) -> None:
+    """The log's revisions are 1 to n. Each client was told every one from where it attached, in order, to the last; and
+    whoever was told of a revision was told the same."""
+    if [entry.revision for entry in log] != list(range(1, len(log) + 1)):
+        raise Broken(f"the log has gaps: {[entry.revision for entry in log]}")
+    told: dict[int, tuple[str, list[Json]]] = {}
+    for history in histories:
+        last = 0
+        for visit in history.visits:
+            last = _covered(history.name, visit, last, told)
+        if last != len(log):
+            raise Broken(f"{history.name} was told everything up to {last}, and the log goes on to {len(log)}")
+
+
+def _covered(name: str, visit: Visit, last: int, told: dict[int, tuple[str, list[Json]]]) -> int:
+    """The last revision that a visit told of."""
+    first, *later = visit.frames
+    attached = first["params"]
+    if "events" in attached:
+        if visit.after is None:
+            raise Broken(f"{name} was told only what it had missed, and had not asked for that")
+        at = _in_order(name, attached["events"], visit.after, told, whole=True)
+        if at != attached["revision"]:
+            raise Broken(
+                f"{name} was told {at} as the last that it had missed, and that it was at {attached['revision']}"
+            )
+    elif attached["revision"] < last:
+        raise Broken(f"{name} knew of {last} and was attached at {attached['revision']}")
+    return _in_order(name, later, attached["revision"], told, whole=False)
+
+
+def _in_order(
+    name: str, frames: Iterable[Json], last: int, told: dict[int, tuple[str, list[Json]]], *, whole: bool
+) -> int:
+    groups: dict[int, list[Json]] = {}
+    for frame in frames:
+        revision = frame["params"].get("revision")
+        if revision is None:
+            continue
+        if revision not in (last, last + 1) or (revision == last and last not in groups):
+            raise Broken(f"{name} was told {revision} after {last}")
+        last = revision
+        groups.setdefault(revision, []).append({"method": frame["method"], "params": frame["params"]})
+    for revision, group in groups.items():
+        who, known = told.setdefault(revision, (name, group))
+        # A connection may end between two frames of the same event.
+        both = min(len(known), len(group))
+        cut = not whole and revision == last
+        if known[:both] != group[:both] or (len(group) < len(known) and not cut):
+            raise Broken(f"{name} was told {group} of {revision}, and {who} {known}")
+        if len(group) > len(known):
+            told[revision] = (name, group)
+    return last
+
+
+# One order.
+
+
+class _Point(Struct, frozen=True):
+    """Somebody was at a revision, some time between two readings of the clock. A change made that revision."""
+
+    what: str
+    sent: int
+    done: int
+    revision: int
+    change: bool
+
+
+def real_time(histories: Sequence[History]) -> None:
+    """What was answered before something else was sent comes before it: a change has a higher revision than all that
+    was answered by then, and nobody is told of an older state."""
+    points = [point for history in histories for point in _points(history)]
+    done = sorted(points, key=lambda point: point.done)
+    latest: _Point | None = None
+    seen = 0
+    for point in sorted(points, key=lambda point: point.sent):
+        while done[seen].done < point.sent:
+            if latest is None or done[seen].revision > latest.revision:
+                latest = done[seen]
+            seen += 1
+        if latest is not None and point.revision < latest.revision + point.change:
+            raise Broken(
+                f"{point.what} is at {point.revision}, and was sent after {latest.what} was answered with"
+                f" {latest.revision}"
+            )
+
+
+def _points(history: History) -> Iterable[_Point]:
+    for asked in history.asked:
+        for answer in asked.answers:
+            yield _Point(str(asked), asked.sent, answer.at, answer.result["revision"], answer.acknowledges)
+    for visit in history.visits:
+        if visit.attached is not None:
+            revision = visit.frames[0]["params"]["revision"]
+            yield _Point(f"{history.name}'s attach", visit.sent, visit.attached, revision, False)
+
+
+# Once.
+
+
+def exactly_once(histories: Sequence[History], log: Sequence[Entry]) -> None:
+    """What was acknowledged is in the log once, under its op_id and with the revision that it was acknowledged with;
+    what was not acknowledged at most once; what was refused each time, or only looked at something, not at all. And
+    every acknowledgement of the same says the same."""
+    logged: dict[str, list[int]] = {}
+    for entry in log:
+        if entry.op_id is not None:
+            logged.setdefault(entry.op_id, []).append(entry.revision)
+    for history in histories:
+        for asked in history.asked:
+            revisions = logged.pop(asked.op_id, [])
+            if len(revisions) > 1:
+                raise Broken(f"{asked} is in the log {len(revisions)} times: {revisions}")
+            _acknowledged_as(asked, revisions)
+    if logged:
+        raise Broken(f"in the log, and nobody sent it: {logged}")
+
+
+def _acknowledged_as(asked: Asked, revisions: list[int]) -> None:
+    said = [_bare(answer.result) for answer in asked.answers if answer.acknowledges]
+    if any(result != said[0] for result in said):
+        raise Broken(f"{asked} was acknowledged in different ways: {said}")
+    if said and not revisions:
+        raise Broken(f"{asked} was acknowledged with {said[0]['revision']}, and is not in the log")
+    if said and said[0]["revision"] != revisions[0]:
+        raise Broken(f"{asked} was acknowledged with {said[0]['revision']}, and is in the log as {revisions[0]}")
+    if revisions and asked.times == len(asked.refusals):
+        raise Broken(f"{asked} was refused, and is in the log as {revisions[0]}")
+
+
+def _bare(result: Json) -> Json:
+    return {key: value for key, value in result.items() if key != "replayed"}
+
+
+# The state.
+
+
+def replays(histories: Sequence[History], transcript: list[Json]) -> None:
+    """Every client shows, in the end, what the log folds to."""
+    for history in histories:
+        view = View()
+        for visit in history.visits:
+            for frame in visit.frames:
+                view.apply(frame["method"], frame["params"])
+        if view.messages != transcript[view.start :]:
+            raise Broken(f"{history.name} shows {view.messages}, and the log says {transcript[view.start :]}")
