@@ -325,6 +325,12 @@ def test_exactly_what_is_old_is_pruned_in_steps_of_bounded_size(
             assert causes == [str(number) for number in range(len(times))]
 
 
+def test_only_what_is_young_is_loaded_though_the_old_is_not_pruned_yet(tmp_path: Path) -> None:
+    with with_records(tmp_path, {"s": [60.0, 70.0, 80.0]}) as database:
+        assert list(database.load("s", 70.0).ops) == ["2"]
+        assert list(database.load("s", 69.0).ops) == ["1", "2"]
+
+
 def test_where_nothing_is_old_nothing_is_written(tmp_path: Path) -> None:
     with with_records(tmp_path, {"s": [60.0, 70.0]}) as database:
         # What would write now would wait, and fail.
@@ -356,6 +362,20 @@ async def test_commits_have_their_turn_between_the_steps_of_pruning(
     assert "commit" in order[3:7]
     assert order.count("step") == 30
     await store.close()
+
+
+async def test_all_that_is_old_is_pruned_however_many_steps_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PRUNED", 1)
+    clock = Clock()
+    async with running(tmp_path, clock=clock, backend="none", op_id_hours=1.0) as server, client(server.ws()) as one:
+        for op_id in "abc":
+            await one.submit(f"/title {op_id}", op_id=op_id)
+        clock.now += HOUR
+        await one.submit("/title d", op_id="d")
+        await server.backchat.sessions.forget_ops()
+        assert [(op_id, whole) for op_id, _, whole, _ in records(tmp_path)] == [("a", 0), ("b", 0), ("c", 0), ("d", 1)]
 
 
 async def test_a_server_prunes_when_it_starts_and_from_then_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,10 +410,13 @@ async def test_a_pruning_that_fails_costs_a_line_in_the_log_and_is_tried_again(
 async def test_a_pruning_that_nobody_waits_for_any_more_hurts_nobody(tmp_path: Path) -> None:
     with_records(tmp_path, {"s": [1.0]}).close()
     store = ThreadedStore(tmp_path)
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     task = asyncio.create_task(store.prune(2.0))
     await asyncio.sleep(0)
     task.cancel()
     await store.close()
+    assert complaints == []
     with Database(tmp_path) as database:
         assert database.load("s").ops == {}
 

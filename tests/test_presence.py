@@ -351,7 +351,7 @@ async def test_the_log_says_who_it_was_after_a_restart_too_and_of_what_was_befor
     db.close()
     async with running(tmp_path) as server, client(server.ws("s", named("Jo"))) as one:
         await one.say("hello")
-        new = await one.submit("/new there")
+        new = await one.submit("/new there", op_id="n")
         told = [frame["params"] for frame in one.seen[1:] if frame.get("method", "").startswith(("tran", "sess"))]
         who = me(one)
     async with running(tmp_path) as server, client(server.ws("s", "after=1")) as back:

@@ -26,7 +26,7 @@ from backchat.registry import Sessions
 from backchat.sessions import RESUMABLE, Session
 from backchat.store.sqlite import Database
 from backchat.store.threads import ThreadedStore
-from backchat.transcript import TAIL_BYTES, path
+from backchat.transcript import TAIL_BYTES, shown
 from tests.support.client import Client, Json, View, client, eventually
 from tests.support.histories import OFFER, Action, History, actions, lived
 from tests.support.scripted import Scripted
@@ -317,7 +317,7 @@ def seen_at(history: History, revision: int, log: str) -> View:
         "presence": Presence(1, [WHO]),
         "run": None,
         "start": head.tail_start(),
-        "messages": path(head, head.tail_start()),
+        "messages": shown(history.tree, head, state.last_message, head.tail_start()),
     }
     view = View()
     view.apply("attached", json.loads(msgspec.json.encode(attached)))

@@ -409,7 +409,6 @@ class Session:
                 forgotten=self._forgotten,
             )
             self._ops[params.op_id] = KnownOp(body_hash, view.at)
-            self._ops.move_to_end(params.op_id)
         cause = Cause(params.op_id, command, who.connection, who.name)
         self._stage(view, outcome, cause, reply, answer, record=record)
 
