@@ -164,6 +164,8 @@ async def test_a_session_that_a_copy_does_not_have_is_gone_and_one_made_anew_by_
         # It came in after this epoch began, and from outside it.
         seen = await say(server, "s")
         assert await is_served(server, seen)
+    async with running(data, backend="none") as server:
+        assert await is_served(server, seen)
         more = await say(server, "s", "and")
         assert await is_served(server, seen)
     async with running(data, backend="none") as server:

@@ -32,6 +32,7 @@ from backchat.transcript import (
     Submitted,
     TakenBack,
     path,
+    shown,
 )
 from tests.support.client import PATIENCE, Client, Json, View, client, eventually
 from tests.support.model_server import Exchange, ModelServer
@@ -533,7 +534,7 @@ class Conversation:
         with Database(self._server.settings.data) as database:
             loaded = database.load(self.session_id)
         state = loaded.history[-1].after
-        assert msgspec.to_builtins(path(loaded.tree[state.head])) == facts["messages"]
+        assert msgspec.to_builtins(shown(loaded.tree, loaded.tree[state.head], state.last_message)) == facts["messages"]
         assert state.revision == facts["revision"]
         assert [waiting.id for waiting in state.queue] == [waiting["id"] for waiting in facts["session"]["queue"]]
         assert state.queue_paused == facts["session"]["queue_paused"]
