@@ -569,6 +569,20 @@ async def test_what_changes_the_transcript_first_stops_the_reply_for_every_clien
             assert one.view.texts == ["one", "half"]
 
 
+async def test_of_two_commands_for_one_transcript_that_are_on_their_way_at_once_the_second_is_stale(
+    server: Running,
+) -> None:
+    async with client(server.ws()) as one:
+        for text in ("one", "two"):
+            await one.say(text)
+        seen = one.view.revision
+        numbers = [await one.send("submit", text="/undo", if_revision=seen) for _ in range(2)]
+        assert (await one.reply(numbers[0]))["revision"] == seen + 1
+        with pytest.raises(Refused) as caught:
+            await one.reply(numbers[1])
+        assert (caught.value.code, caught.value.error["data"]["revision"]) == ("stale_revision", seen + 1)
+
+
 async def test_what_is_no_matter_of_the_transcript_makes_no_revision_stale(server: Running) -> None:
     async with client(server.ws()) as one:
         await one.say("one")

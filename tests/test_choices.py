@@ -341,9 +341,8 @@ def test_a_new_session_has_the_model_and_the_personality_that_were_chosen_here()
     assert isinstance(outcome.opens, Opening)
     assert outcome.opens.session_id == "fresh"
     assert [one.body for one in outcome.opens.events] == [
-        Created(title="A new title"),
+        Created(title="A new title", model="two", personality="Pirate"),
         ModelChosen("two"),
-        PersonalityChosen("Pirate"),
     ]
 
 

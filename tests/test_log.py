@@ -160,6 +160,21 @@ async def test_what_is_staged_and_not_yet_durable_is_in_the_log(server: Running)
         assert log["revision"] == log["data"]["events"][0]["revision"]
 
 
+async def test_the_events_of_one_command_come_newest_first_too(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        replies = Scripted(server)
+        async with client(server.ws()) as one:
+            replies.say("half")
+            await one.submit("one")
+            await one.until(lambda: one.view.run and one.view.run["text"])
+            numbers = [await one.send("submit", text=text) for text in ("/undo", "/log 2")]
+            _, log = [await one.reply(number) for number in numbers]
+            assert [entry["did"] for entry in log["data"]["events"]] == [
+                "took back: the transcript is empty",
+                "reply (stopped), message 2: half",
+            ]
+
+
 async def test_two_hundred_events_are_shown_at_the_most_after_a_restart_too(tmp_path: Path) -> None:
     async with running(tmp_path, backend="none") as server, client(server.ws()) as one:
         for number in range(MOST_LOGGED + 100):
@@ -167,6 +182,8 @@ async def test_two_hundred_events_are_shown_at_the_most_after_a_restart_too(tmp_
         session_id = one.session_id
         found = await entries(one, 10**9)
         assert [entry["revision"] for entry in found] == list(range(MOST_LOGGED + 101, 101, -1))
+        notice = (await one.submit(f"/log {10**9}"))["notice"]
+        assert notice.splitlines()[MOST_LOGGED:] == ["What came before is kept, but is not shown here."]
         notice = (await one.submit("/log"))["notice"]
         assert len(notice.splitlines()) == 10
     async with running(tmp_path, backend="none") as server, client(server.ws(session_id)) as one:

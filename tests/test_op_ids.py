@@ -228,11 +228,11 @@ async def test_what_an_event_was_asked_with_is_told_after_its_record_is_gone(tmp
     async with running(tmp_path, clock=clock) as server, client(server.ws()) as one:
         await seeded(one)
         (told,) = [splice["cause"] for splice in one.named("transcript.spliced") if splice["cause"]["op_id"]]
-        session_id = one.session_id
+        session_id, log = one.session_id, one.view.log
         clock.now += 169 * HOUR
         await server.backchat.sessions.forget_ops()
     assert records(tmp_path) == [("a", "undo", 0, 1)]
-    async with running(tmp_path, clock=clock) as server, client(server.ws(session_id, "after=1")) as back:
+    async with running(tmp_path, clock=clock) as server, client(server.ws(session_id, f"after=1&log={log}")) as back:
         causes = [event["params"]["cause"] for event in back.attached["events"]]
         assert told in causes
 

@@ -353,8 +353,8 @@ async def test_the_log_says_who_it_was_after_a_restart_too_and_of_what_was_befor
         await one.say("hello")
         new = await one.submit("/new there", op_id="n")
         told = [frame["params"] for frame in one.seen[1:] if frame.get("method", "").startswith(("tran", "sess"))]
-        who = me(one)
-    async with running(tmp_path) as server, client(server.ws("s", "after=1")) as back:
+        who, log = me(one), one.view.log
+    async with running(tmp_path) as server, client(server.ws("s", f"after=1&log={log}")) as back:
         assert [event["params"] for event in back.attached["events"]] == told
     with Database(tmp_path) as database:
         causes = [step.event.cause for step in database.load("s").history]

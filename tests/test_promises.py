@@ -470,16 +470,16 @@ async def test_a_client_that_comes_back_gets_what_it_missed(server: Running) -> 
 async def test_a_client_that_missed_nothing_gets_no_events(server: Running) -> None:
     async with client(server.ws()) as one:
         await seeded(one, 1)
-        revision = one.view.revision
-        async with client(server.ws(one.session_id, f"after={revision}"), one.view) as back:
+        position = f"after={one.view.revision}&log={one.view.log}"
+        async with client(server.ws(one.session_id, position), one.view) as back:
             assert back.attached["events"] == []
 
 
-@pytest.mark.parametrize("query", ["after=3&log=another", "after=999"])
+@pytest.mark.parametrize("query", ["after=3&log=another", "after=3", "after=999&log={log}"])
 async def test_a_resume_that_cannot_be_served_is_told_and_gets_a_snapshot(server: Running, query: str) -> None:
     async with client(server.ws()) as one:
         await seeded(one, 2)
-        async with client(server.ws(one.session_id, query)) as back:
+        async with client(server.ws(one.session_id, query.format(log=one.view.log))) as back:
             assert back.attached["reset"] is True
             assert back.view.facts() == one.view.facts()
 
@@ -488,7 +488,7 @@ async def test_a_client_too_far_behind_gets_a_snapshot(tmp_path: Path) -> None:
     async with running(tmp_path, backend="none") as server, client(server.ws()) as one:
         for number in range(300):
             await one.submit(f"line {number}")
-        async with client(server.ws(one.session_id, "after=1")) as back:
+        async with client(server.ws(one.session_id, f"after=1&log={one.view.log}")) as back:
             assert back.attached["reset"] is True
             assert len(back.view.messages) == 200
             assert back.view.start == 100
@@ -562,9 +562,9 @@ async def test_neither_a_page_nor_a_tail_nor_a_resume_is_larger_than_its_bound(t
         async with client(server.ws(one.session_id)) as late:
             assert late.view.start == 4
             assert (await late.request("messages", before=4))["start"] == 2
-        async with client(server.ws(one.session_id, "after=1")) as back:
+        async with client(server.ws(one.session_id, f"after=1&log={one.view.log}")) as back:
             assert back.attached["reset"] is True
-        async with client(server.ws(one.session_id, f"after={late.view.revision}")) as back:
+        async with client(server.ws(one.session_id, f"after={late.view.revision}&log={late.view.log}")) as back:
             assert back.attached["events"] == []
 
 

@@ -443,6 +443,30 @@ async def test_what_is_staged_and_not_yet_durable_is_no_variant_for_anybody(tmp_
             store._writer.write = write
 
 
+async def test_a_page_knows_no_variant_that_came_after_it_was_asked_for(server: Running) -> None:
+    async with client(server.ws()) as one:
+        await one.say("one")
+        store: Any = server.backchat._store
+        write, gate = store._writer.write, threading.Event()
+
+        def held(*batch: Any) -> Any:
+            assert gate.wait(PATIENCE)
+            return write(*batch)
+
+        store._writer.write = held
+        try:
+            await one.send("submit", text="/title T")
+            page = await one.send("messages", before=2)
+            edited = await one.send("submit", text="/edit uno")
+            # A later frame is answered once the earlier ones have been decided.
+            await one.request("complete", text="/")
+        finally:
+            gate.set()
+            store._writer.write = write
+        assert variants((await one.reply(page))["messages"]) == [("one", None), ("one", None)]
+        await one.reply(edited)
+
+
 async def test_a_choice_reaches_every_client_and_lasts(tmp_path: Path) -> None:
     async with running(tmp_path) as server:
         replies = Scripted(server)
@@ -461,6 +485,23 @@ async def test_a_choice_reaches_every_client_and_lasts(tmp_path: Path) -> None:
         assert one.view.texts == ["one", "1"]
         await one.submit("/next")
         assert one.view.texts == ["one", "2", "more", "m"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_what_was_last_on_screen_is_known_while_a_session_is_in_memory_and_once_it_is_loaded(
+    tmp_path: Path, restarts: bool
+) -> None:
+    async with running(tmp_path, backend="none") as server, client(server.ws()) as one:
+        for line in ("one", "two", "three", "/undo", "/edit 1 eins"):
+            await one.submit(line)
+        session_id = one.session_id
+        if not restarts:
+            await one.submit("/pick 1")
+            assert one.view.texts == ["one", "two"], "as it was left, not its newest end"
+    if restarts:
+        async with running(tmp_path, backend="none") as server, client(server.ws(session_id)) as one:
+            await one.submit("/pick 1")
+            assert one.view.texts == ["one", "two"]
 
 
 async def test_prev_before_the_first_word_ends_the_run_for_everybody(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from backchat.choices import MOST_TITLE, checked_title
-from backchat.errors import NoSuchMessage, NoSuchRevision, NoSuchVariant, NothingToBranch
-from backchat.ops import stopped_at
+from backchat.errors import NoSuchRevision, NoSuchVariant, NothingToBranch
+from backchat.ops import found, stopped_at
 from backchat.transcript import (
     Created,
     ModelChosen,
@@ -26,15 +26,13 @@ from backchat.transcript import (
     path,
     text_of,
 )
-from backchat.views import Decided, Opening, Outcome, View, counted, preview
+from backchat.views import Decided, Opening, Outcome, View, counted, line, preview
 
-PREVIEW: Final = 60
-"""How many characters of a message a notice shows."""
 BRANCH: Final = " (branch)"
 """What a branch without a title of its own adds to that of its session."""
 
 
-class Place(Struct, frozen=True):
+class Destination(Struct, frozen=True):
     """Where the head shall move: to a message, or to where it was at a revision."""
 
     message: int | None = None
@@ -42,14 +40,6 @@ class Place(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"@{self.revision}" if self.message is None else str(self.message)
-
-
-def found(view: View, message: int, *, before_text: bool = False) -> Node:
-    """The message with this id. Raises NoSuchMessage."""
-    node = view.tree.get(message)
-    if node is None:
-        raise NoSuchMessage(message, before_text=before_text)
-    return node
 
 
 def pick(view: View, message: int, variant: int | None = None) -> Outcome:
@@ -98,8 +88,8 @@ def _picked(view: View, node: Node) -> Outcome:
     outcome = Outcome() if target is view.head else _moved(view, target)
     variant = _variant(view, node, outcome)
     which = "" if variant is None else f" Variant {variant.index:,} of {variant.count:,}."
-    text = preview(text_of(node.message.content), PREVIEW)
-    return _said(outcome, {"message_id": node.id, "variant": variant}, f"Message {node.id:,}.{which} {text}")
+    text = line(text_of(node.message.content))
+    return _told(outcome, {"message_id": node.id, "variant": variant}, f"Message {node.id:,}.{which} {text}")
 
 
 def _variant(view: View, node: Node, outcome: Outcome) -> Variant | None:
@@ -110,7 +100,7 @@ def _variant(view: View, node: Node, outcome: Outcome) -> Variant | None:
     return None if count == 1 else Variant(variant.index, count)
 
 
-def goto(view: View, to: Place) -> Outcome:
+def goto(view: View, to: Destination) -> Outcome:
     """Moves the head to a message, or to where it was at a revision."""
     if to.revision is None:
         assert to.message is not None
@@ -123,7 +113,7 @@ def goto(view: View, to: Place) -> Outcome:
     end = f"ends with message {target.id:,}" if target.depth else "is empty"
     back = view.state.revision + len(outcome.events) - 1
     way = f" /goto @{back} goes back." if outcome.events else ""
-    return _said(outcome, {"message_id": target.id or None}, f"The transcript {end} now.{way}")
+    return _told(outcome, {"message_id": target.id or None}, f"The transcript {end} now.{way}")
 
 
 def _moved(view: View, target: Node) -> Outcome:
@@ -138,7 +128,7 @@ def _moved(view: View, target: Node) -> Outcome:
     )
 
 
-def _said(outcome: Outcome, data: dict[str, Any], notice: str) -> Outcome:
+def _told(outcome: Outcome, data: dict[str, Any], notice: str) -> Outcome:
     counts = outcome.data or {"removed_count": 0, "restored_count": 0}
     return msgspec.structs.replace(outcome, data={**data, **counts}, notice=notice)
 

@@ -105,11 +105,10 @@ def new(view: View, title: str | None = None) -> Outcome:
     """Makes a new session, with the model and the personality of this one."""
     state = view.state
     title = None if title is None else checked_title(title)
-    events = [Decided(Created(title=title), 0)]
-    if state.model is not None and state.model_chosen:
-        events.append(Decided(ModelChosen(state.model), 0))
-    if state.personality is not None:
-        events.append(Decided(PersonalityChosen(state.personality), 0))
+    chosen = state.model if state.model_chosen else None
+    events = [Decided(Created(title=title, model=chosen, personality=state.personality), 0)]
+    if chosen is not None:
+        events.append(Decided(ModelChosen(chosen), 0))
     return Outcome(
         data={"session_id": view.new_id, "title": title},
         # An event here too, so that a retransmission finds the session and makes no second one.

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, assert_never
 from msgspec import Struct
 
 from backchat import branches, choices, ops, reports
-from backchat.branches import Place
+from backchat.branches import Destination
 from backchat.errors import BadArgument, InvalidParams, UnknownCommand
 from backchat.views import Outcome, View
 
@@ -428,9 +428,9 @@ def _value(command: Command, argument: Argument, word: str) -> Any:
             return _number(command, argument, found[1])
         case "place":
             if found := MESSAGE.fullmatch(word):
-                return Place(message=_number(command, argument, found[1]))
+                return Destination(message=_number(command, argument, found[1]))
             if found := _REVISION.fullmatch(word):
-                return Place(revision=_number(command, argument, found[1]))
+                return Destination(revision=_number(command, argument, found[1]))
             raise BadArgument(
                 f"{argument.name} must be the number of a message, or @ and that of a revision.", command.usage
             )

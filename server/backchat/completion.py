@@ -67,10 +67,12 @@ def complete(typed: Typing, found: Iterable[Candidate]) -> list[Candidate]:
     if typed.argument is None:
         table = [Candidate(f"/{command.name}", command.summary) for command in TABLE.values()]
         return [candidate for candidate in table if candidate.value.startswith(typed.prefix)]
+    # A message may be written as #12; a candidate has the number alone.
+    prefix = typed.prefix.removeprefix("#") if typed.argument.type in ("message", "place") else typed.prefix
     words = [Candidate(word, "") for word in (*typed.argument.values, *typed.argument.also)]
     every = [*found, *words]
-    begins = [one for one in every if one.value.lower().startswith(typed.prefix)]
-    has = [one for one in every if one.value.lower().find(typed.prefix) > 0]
+    begins = [one for one in every if one.value.lower().startswith(prefix)]
+    has = [one for one in every if one.value.lower().find(prefix) > 0]
     return (begins + has)[:MOST_CANDIDATES]
 
 

@@ -16,6 +16,7 @@ from backchat import ops
 from backchat.errors import SessionExists
 from backchat.exports import Broken, Imported
 from backchat.foreign import NotASession, sessions_of
+from backchat.reports import IMPORT
 from backchat.sessions import OWNER, new_log
 from backchat.store.base import Commit, SessionInfo, first_commit
 from backchat.store.sqlite import Database
@@ -122,4 +123,4 @@ def _commit(session_id: str, imported: Imported, now: float) -> Commit:
     )
     at = now if imported.updated_at is None else imported.updated_at
     events = ops.create(imported.created, imported.messages, imported.head).events
-    return first_commit(info, events, at, Cause(command="import"))
+    return first_commit(info, events, at, Cause(command=IMPORT))

@@ -1,5 +1,6 @@
 """Names of those who are attached: what is one, and how one is made up."""
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -11,6 +12,8 @@ MOST_NAME: Final = 40
 _JOINERS: Final = "\u200c\u200d"
 """Persian, Hindi and families of emoji are written with these; all other characters that cannot be seen could make one
 name look like another."""
+
+_FILLERS: Final = " \u115f\u1160\u2800\u3164\uffa0"
 
 _ADJECTIVES: Final = (
     "amber", "ample", "azure", "bold", "brave", "brief", "bright", "brisk", "calm", "candid", "cheery", "civil",
@@ -41,9 +44,14 @@ def checked_name(name: str) -> str:
         raise InvalidParams(f"A name takes 1 to {MOST_NAME} characters.")
     visible = collapsed.translate(dict.fromkeys(map(ord, _JOINERS)))
     # U+FFFD stands where a query was no UTF-8.
-    if not visible or not visible.isprintable() or "\ufffd" in visible:
+    if not visible.isprintable() or "\ufffd" in visible or all(map(_is_blank, visible)):
         raise InvalidParams("A name takes characters that can be seen.")
     return collapsed
+
+
+def _is_blank(character: str) -> bool:
+    """Whether a printable character leaves no mark of its own: fillers, the empty Braille cell, what combines."""
+    return character in _FILLERS or unicodedata.category(character) in ("Mn", "Me")
 
 
 def made_up_name(choose: Callable[[Sequence[str]], str]) -> str:

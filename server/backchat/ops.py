@@ -60,6 +60,7 @@ from backchat.views import (
     View,
     context_tokens,
     counted,
+    line,
     preview,
 )
 
@@ -173,12 +174,10 @@ def submit(view: View, content: Any) -> Outcome:
 def _automatic_title(view: View, content: Any, parent: Node) -> str | None:
     """A title from the first message, unless the session has one that a person gave, or one from a message that is
     still the first. `content` is that of the message to come below `parent`."""
-    state, first = view.state, parent.turn
-    if state.title_given or (first is not None and state.title and not state.title.isspace()):
+    state = view.state
+    if state.title_given or (parent.turns and state.title and not state.title.isspace()):
         return None
-    while first is not None and (earlier := first.parent.turn) is not None:
-        first = earlier
-    text = text_of(content if first is None else first.message.content)
+    text = text_of(parent.ancestor_of_turn(1).message.content if parent.turns else content)
     # No more words of a long message than can matter.
     title = " ".join(text.split(None, AUTOMATIC_TITLE + 1)[: AUTOMATIC_TITLE + 1])
     if len(title) <= AUTOMATIC_TITLE:
@@ -254,13 +253,11 @@ def retry(view: View) -> Outcome:
 def undo(view: View, turns: int = 1) -> Outcome:
     """Takes the last turn off, or the last `turns` (>= 1); more than there are means all."""
     stopped = stopped_at(view)
-    oldest = stopped.head.turn
-    if oldest is None:
+    there = stopped.head.turns
+    if not there:
         raise NothingToUndo
-    taken = 1
-    while taken < turns and (previous := oldest.parent.turn) is not None:
-        oldest = previous
-        taken += 1
+    taken = min(turns, there)
+    oldest = stopped.head.ancestor_of_turn(there - taken + 1)
     removed = stopped.head.depth - oldest.depth + 1
     text = text_of(oldest.message.content)
     return Outcome(
@@ -294,14 +291,14 @@ def redo(view: View, turns: int | None = None) -> Outcome:
     steps = brought = 0
     target = old
     # A step whose transcript is there again already, by another way, brings nothing back.
-    for line in view.state.redo or ():
+    for step in view.state.redo or ():
         steps += 1
-        if line.head != target.id:
-            target = view.tree[line.head]
-            brought += line.turns
+        if step.head != target.id:
+            target = view.tree[step.head]
+            brought += step.turns
             if turns is None or brought >= turns:
                 break
-    if target is old:
+    if not brought:
         raise NothingToRedo
     kept = common(old, target)
     return Outcome(
@@ -316,6 +313,14 @@ def redo(view: View, turns: int | None = None) -> Outcome:
     )
 
 
+def found(view: View, message: int, *, before_text: bool = False) -> Node:
+    """The message with this id. Raises NoSuchMessage."""
+    node = view.tree.get(message)
+    if node is None:
+        raise NoSuchMessage(message, before_text=before_text)
+    return node
+
+
 def edit(view: View, message: int | None = None, *, text: str) -> Outcome:
     """Puts a message with this text beside a user message, the last of the transcript by default, and asks for a
     reply to it. What follows the old one stays with the old one."""
@@ -325,9 +330,7 @@ def edit(view: View, message: int | None = None, *, text: str) -> Outcome:
         if old is None:
             raise NothingToEdit
     else:
-        old = view.tree.get(message)
-        if old is None:
-            raise NoSuchMessage(message, before_text=True)
+        old = found(view, message, before_text=True)
         if old.message.role != "user":
             raise NotEditable(message)
     content = _with_text(old.message.content, text)
@@ -421,7 +424,7 @@ def stop(view: View) -> Outcome:
 def queue(view: View) -> Outcome:
     """Lists what waits."""
     state = view.state
-    lines = [f"{waiting.id}: {preview(text_of(waiting.content), PREVIEW)}" for waiting in state.queue]
+    lines = [f"{waiting.id}: {line(text_of(waiting.content))}" for waiting in state.queue]
     if not lines:
         lines = ["No message is waiting."]
     elif state.queue_paused:

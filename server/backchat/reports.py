@@ -29,18 +29,16 @@ from backchat.transcript import (
     Tree,
     text_of,
 )
-from backchat.views import Offer, Outcome, View, context_tokens, counted, preview
+from backchat.views import Offer, Outcome, View, context_tokens, counted, line, preview
 
 QUEUE_PREVIEW: Final = 200
 """How many characters of a waiting message are shown."""
-PROMPT_PREVIEW: Final = 40
-"""How many characters of a system prompt a notice shows."""
 LOGGED: Final = 10
 """How many events /log shows unless told."""
+IMPORT: Final = "import"
+"""What stands for a command where a session was imported."""
 MOST_LOGGED: Final = 200
 """How many events /log shows at the most."""
-LOG_PREVIEW: Final = 60
-"""How many characters of a message a line of /log shows."""
 
 
 def shown_model(state: State, offer: Offer) -> str | None:
@@ -77,8 +75,12 @@ def status_fields(session_id: str, state: State, offer: Offer, message_count: in
 
 
 def redo_steps(state: State) -> int:
-    """How many steps /redo could bring back."""
-    return 0 if state.redo is None else state.redo.steps
+    """How many steps /redo could bring back. The first of the line do not count where the transcript is there already,
+    by another way."""
+    line = state.redo
+    while line is not None and line.head == state.head:
+        line = line.rest
+    return 0 if line is None else line.steps
 
 
 def spent_fields(spent: Spent) -> dict[str, Any]:
@@ -111,12 +113,12 @@ def status(view: View) -> Outcome:
     if state.personality:
         lines.append(f"Personality: {shown_personality(view)}")
     if state.system:
-        lines.append(f"System prompt: {preview(state.system, PROMPT_PREVIEW)}")
+        lines.append(f"System prompt: {line(state.system)}")
     lines.append("A reply is being written." if view.run else "Nothing is running.")
     if state.branched_from is not None:
         lines.append(f"Branched from message {state.branched_from.message_id:,} of {state.branched_from.session_id}.")
-    if state.redo is not None:
-        lines.append(f"/redo can bring {counted(state.redo.steps, 'step')} back.")
+    if steps := redo_steps(state):
+        lines.append(f"/redo can bring {counted(steps, 'step')} back.")
     if state.queue:
         lines.append(f"{counted(len(state.queue), 'message')} in the queue{', paused' if state.queue_paused else ''}.")
     return Outcome(data=data, notice="\n".join(lines))
@@ -164,6 +166,7 @@ def log(view: View, count: int = LOGGED) -> Outcome:
     lines = []
     for event in events:
         did, cause = _did(event, view.tree), event.cause
+        command = None if cause.command in (None, IMPORT) else f"/{cause.command}"
         who = cause.name or (cause.connection and f"connection {cause.connection}")
         entries.append(
             {
@@ -175,23 +178,27 @@ def log(view: View, count: int = LOGGED) -> Outcome:
                 "cause": cause,
             }
         )
-        by = "".join(f", {word}" for word in (who, cause.command and f"/{cause.command}") if word)
+        by = "".join(f", {word}" for word in (who, command) if word)
         lines.append(f"@{event.revision} ({_ago(view.at - event.at)}{by}): {did}")
     if events and events[-1].revision > 1 and len(events) < min(count, view.state.revision):
         lines.append("What came before is kept, but is not shown here.")
     return Outcome(data={"events": entries}, notice="\n".join(lines))
 
 
+_STOPPED: Final = "stopped the reply before its first word"
+
+
 def _did(event: Event, tree: Tree) -> str:
     """What an event did, in a few words."""
 
     def message(number: int) -> str:
-        return f"message {number:,}: {preview(text_of(tree[number].message.content), LOG_PREVIEW)}"
+        return f"message {number:,}: {line(text_of(tree[number].message.content))}"
 
     end = f"the transcript ends with message {event.head:,}" if event.head else "the transcript is empty"
     match event.body:
         case Created(messages=messages, branched_from=origin):
-            began = f"began with {counted(messages, 'message')}" if messages else "began"
+            began = "was imported" if event.cause.command == IMPORT else "began"
+            began += f" with {counted(messages, 'message')}" if messages else ""
             if origin is not None:
                 began += f", branched from message {origin.message_id:,} of {origin.session_id}"
             return began
@@ -201,9 +208,10 @@ def _did(event: Event, tree: Tree) -> str:
             finish = tree[number].message.finish
             return f"reply, {message(number)}" if finish == "completed" else f"reply ({finish}), {message(number)}"
         case RunStopped():
-            return "stopped the reply before its first word"
+            return _STOPPED
         case TakenBack():
-            return f"took back: {end}"
+            # Older logs have a stop before the first word like this.
+            return _STOPPED if event.cause.command == "stop" else f"took back: {end}"
         case Redone(steps=steps):
             return f"brought {counted(steps, 'step')} back: {end}"
         case Edited(message=number):
@@ -213,15 +221,15 @@ def _did(event: Event, tree: Tree) -> str:
         case Dropped(turn=number):
             return f"took out the turn of {message(number)}"
         case Titled(title=title):
-            return f"title: {title}"
+            return f"title: {line(title)}"
         case ModelChosen(model=model):
             return f"model: {model or 'the server’s own'}"
         case PersonalityChosen(personality=personality):
             return f"personality: {personality or 'none'}"
         case SystemChosen(system=system):
-            return f"system prompt: {preview(system or 'none', PROMPT_PREVIEW)}"
+            return f"system prompt: {line(system or 'none')}"
         case Queued(content=content):
-            return f"put in the queue: {preview(text_of(content), LOG_PREVIEW)}"
+            return f"put in the queue: {line(text_of(content))}"
         case QueueDropped(id=number):
             return f"took {number:,} out of the queue"
         case QueuePaused():

@@ -652,7 +652,7 @@ class Session:
 
     def _missed(self, after: int | None, log: str | None) -> list[msgspec.Raw] | None:
         """What a client that has seen revision `after` of `log` has missed; None where that cannot be told."""
-        if after is None or (log is not None and not self._is_ours(after, log)):
+        if after is None or log is None or not self._is_ours(after, log):
             return None
         missing = self._published.revision - after
         if missing < 0 or missing > len(self._history):

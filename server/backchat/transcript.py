@@ -156,7 +156,7 @@ class Node:
 
     def __init__(self, message: Message, parent: "Node | None", size: int) -> None:
         self.message = message
-        self.children: tuple[int, ...] = ()
+        self.children: list[int] = []
         self._tail_start = -1
         if parent is None:
             self.parent: Node = self
@@ -270,7 +270,7 @@ class Tree:
     def add(self, added: Added) -> None:
         """Puts a message in its place. Its parent is there already, and no message has a higher id."""
         parent = self.nodes[added.parent]
-        parent.children = (*parent.children, added.message.id)
+        parent.children.append(added.message.id)
         self.nodes[added.message.id] = Node(added.message, parent, added.size)
 
     def show(self, head: int) -> None:
@@ -304,7 +304,7 @@ class Tree:
             node = self.nodes[node.children[-1]]
         return node
 
-    def variants(self, node: Node, last_message: int) -> tuple[int, ...]:
+    def variants(self, node: Node, last_message: int) -> list[int]:
         """The ids of all messages with the parent of `node`, itself included, up to the id `last_message`."""
         siblings = node.parent.children
         return siblings[: bisect_right(siblings, last_message)]

@@ -140,3 +140,10 @@ def counted(number: int, noun: str) -> str:
 def preview(text: str, most: int) -> str:
     """The first `most` characters of a text, and `...` if it is longer."""
     return text[:most] + ("..." if len(text) > most else "")
+
+
+def line(text: str, most: int = 60) -> str:
+    """The first `most` characters of a text on one line, and `...` if there is more: what a notice shows of what
+    somebody wrote, so that it cannot look like a line of the notice's own."""
+    shown = " ".join(text[: 4 * most].split())
+    return preview(shown, most) if len(text) <= 4 * most else shown[:most] + "..."

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from backchat import branches, choices, ops
-from backchat.branches import Place
+from backchat.branches import Destination
 from backchat.errors import BackchatError
 from backchat.transcript import Created, Event, State, Tree, Usage
 from backchat.views import LiveRun, Offer, Outcome, View
@@ -48,8 +48,8 @@ actions: st.SearchStrategy[list[Action]] = st.lists(
         st.tuples(st.just("edit"), st.tuples(st.one_of(st.none(), numbers), st.text(max_size=4))),
         st.tuples(st.sampled_from(["prev", "next"]), st.none()),
         st.tuples(st.just("pick"), st.tuples(numbers, st.one_of(st.none(), st.integers(1, 3)))),
-        st.tuples(st.just("goto"), st.builds(Place, message=numbers)),
-        st.tuples(st.just("goto"), st.builds(Place, revision=numbers)),
+        st.tuples(st.just("goto"), st.builds(Destination, message=numbers)),
+        st.tuples(st.just("goto"), st.builds(Destination, revision=numbers)),
         st.tuples(st.just("take_out"), st.integers(1, 4)),
         st.tuples(st.just("branch"), st.one_of(st.none(), numbers)),
         st.tuples(st.just("title"), st.text(max_size=6)),

@@ -81,7 +81,7 @@ class Plain:
         """What `session` must say besides."""
         return {
             "message_count": len(self.screen),
-            "redo_steps": len(self.redo),
+            "redo_steps": self._redoable(),
             "queue": [waiting["id"] for waiting in self.queue],
             "queue_paused": self.paused,
             "agent_running": self.run is not None,
@@ -273,6 +273,13 @@ class Plain:
             self._take_off([])
         return {"data": {"removed_count": removed}}
 
+    def _redoable(self) -> int:
+        """How many steps can be redone: not those at the end whose transcript is there again already."""
+        steps = list(self.redo)
+        while steps and steps[-1][0] == self.screen:
+            steps.pop()
+        return len(steps)
+
     def redone(self, turns: int | None = None) -> Json:
         self._stop()
         before, target, brought = self.screen, self.screen, 0
@@ -281,7 +288,7 @@ class Plain:
             # What is there again already brings nothing back.
             if screen != target:
                 target, brought = screen, brought + taken
-        if target == before:
+        if not brought:
             raise Refusal("nothing_to_redo")
         self._event(target)
         return {"data": {"turns": brought, **self._counts(before)}}

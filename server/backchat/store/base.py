@@ -5,7 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from backchat.transcript import Added, Cause, Event, State, Step, Tree, apply
+from backchat.transcript import Added, Cause, Created, Event, State, Step, Tree
 from backchat.views import Decided
 
 
@@ -124,20 +124,23 @@ def listed(state: State) -> Listed:
 
 
 def first_commit(info: SessionInfo, events: Sequence[Decided], at: float, cause: Cause) -> Commit:
-    """The commit that makes a session of its first events."""
-    tree, state = Tree(), State()
-    log = []
-    for revision, decided in enumerate(events, start=1):
-        for added in decided.added:
-            tree.add(added)
-        log.append(Event(revision, at, decided.head, decided.body, cause))
-        state = apply(state, log[-1], tree)
+    """The commit that makes a session of its first events. The first is `Created`, and says already whatever the others
+    choose: so nothing has to be folded to list it."""
+    created = events[0].body
+    assert isinstance(created, Created)
     return Commit(
         session_id=info.id,
-        events=tuple(log),
+        events=tuple(
+            Event(revision, at, decided.head, decided.body, cause) for revision, decided in enumerate(events, start=1)
+        ),
         added=tuple(added for decided in events for added in decided.added),
         create=info,
-        listed=listed(state),
+        listed=Listed(
+            title=created.title,
+            model=created.model,
+            workspace=created.workspace,
+            personality=created.personality,
+        ),
     )
 
 

@@ -312,7 +312,8 @@ class Database:
                 )
             name, version = EVENT_NAMES[type(event.body)]
             execute(
-                "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO event (session_id, revision, type, v, at, actor, command, head, body, op_id, body_hash,"
+                " reply, epoch, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     session_id,
                     event.revision,
