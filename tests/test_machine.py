@@ -27,9 +27,8 @@ from hypothesis.stateful import (
 )
 from msgspec import Struct
 
-from backchat import sessions, transcript
+from backchat import ops, sessions, transcript
 from backchat.frames import SubmitParams, Who
-from backchat.sessions import Session
 from backchat.transcript import Event, State, Submitted, Tree, apply
 from tests.support.client import Json
 from tests.support.machine import SESSION, Reader, World, plain_message, plain_session
@@ -479,12 +478,7 @@ def test_the_machine_finds_a_message_that_leaves_the_redo_line(monkeypatch: pyte
     finds_something()
 
 
-def test_the_machine_finds_a_resume_that_leaves_an_event_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    missed = Session._missed
-
-    def forgetful(session: Session, *args: Any) -> list[msgspec.Raw] | None:
-        events = missed(session, *args)
-        return events and events[1:]
-
-    monkeypatch.setattr(Session, "_missed", forgetful)
+def test_the_machine_finds_a_drop_that_loses_the_last_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = ops._copies
+    monkeypatch.setattr(ops, "_copies", lambda messages, first: copies(messages[:-1], first))
     finds_something()
