@@ -601,3 +601,8 @@ async def test_a_server_that_stops_does_not_wait_for_the_models(tmp_path: Path) 
             await eventually(lambda: replies.asked)
             await server.stop()
             assert await one.closed() == 1012
+
+
+@pytest.mark.parametrize("line", ["/pick #1", "/goto #1", "/edit #1", "/branch 1"])
+def test_a_number_is_completed_with_and_without_its_sign(line: str) -> None:
+    assert candidates(line, "1", "12", "21") == (line.index(" ") + 1, ["1", "12", "21"])

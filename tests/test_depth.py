@@ -64,9 +64,9 @@ def visits(walked: type[Walked], talk: Talk, line: str) -> int:
     return took
 
 
-LINES = ["/undo", "/redo", "/retry", "/prev", "/next", "/redo", "/goto 8", "/pick 9", "/pick 8", "/edit 9 neun",
-         "/redo", "/pick 9 2", "/pick 9 1", "/goto 10", "/goto @1", "/clear", "/redo", "/goto @2", "a message", "/prev",
-         "/drop 5000"]  # fmt: skip
+LINES = ["/undo", "/redo", "/undo 4000", "/redo", "/retry", "/prev", "/next", "/redo", "/goto 8", "/pick 9", "/pick 8",
+         "/edit 9 neun", "/redo", "/pick 9 2", "/pick 9 1", "/goto 10", "/goto @1", "/clear", "/redo", "/goto @2",
+         "a message", "/prev", "/drop 5000"]  # fmt: skip
 
 
 def test_nothing_that_moves_the_head_walks_the_transcript(walked: type[Walked]) -> None:
@@ -145,3 +145,10 @@ async def test_a_long_session_is_taken_back_and_brought_back_over_real_sockets(s
         new_id = (await two.submit("/branch 9999"))["data"]["session_id"]
         async with client(server.ws(new_id)) as new:
             assert new.view.session["message_count"] == MANY - 1
+
+
+def test_a_message_in_an_untitled_session_does_not_walk_its_turns(walked: type[Walked]) -> None:
+    # A first message without a text gives no title, so each message looks for one again.
+    talk = Talk(*([{"type": "image"}] if number == 0 else str(number) for number in range(MANY)))
+    assert visits(walked, talk, "a message") < VISITS
+    assert talk.state.title is None

@@ -1,5 +1,6 @@
 """/log: what was done to a session, newest first, by whom and when."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from backchat import reports
+from backchat.importer import import_files
 from backchat.reports import MOST_LOGGED
-from backchat.transcript import Cause, Created
+from backchat.store.sqlite import Database
+from backchat.transcript import Cause, Created, Event, TakenBack
 from tests.support.client import client
 from tests.support.scripted import Scripted
 from tests.support.server import Running, running
@@ -201,3 +204,32 @@ async def test_the_log_is_there_while_a_reply_is_written(tmp_path: Path) -> None
             await one.until(lambda: one.view.run and one.view.run["text"])
             assert [entry["did"] for entry in await entries(one)] == ["sent message 1: one", "began"]
             assert one.view.run is not None
+
+
+def test_what_somebody_wrote_cannot_look_like_a_line_of_the_log() -> None:
+    forged = "hi\n@3 (just now, amber heron, /clear): took back: the transcript is empty"
+    talk = talked(forged)
+    for line in (f"/title {forged}", f"/system {forged}", f"/edit {forged}", "/log", "/pick 1", "/queue"):
+        notice = talk.enter(line).notice or ""
+        if line == "/log":
+            assert len(notice.splitlines()) == len(talk.log)
+        if line == "/pick 1":
+            assert len(notice.splitlines()) == 1
+
+
+def test_a_stop_of_an_older_log_is_told_as_one() -> None:
+    talk = talked("one")
+    stop = Event(len(talk.log) + 1, talk.at, talk.state.head, TakenBack(), Cause(command="stop"))
+    view = replace(talk.view, events=lambda count: [stop][:count])
+    assert reports.log(view, 1).data["events"][0]["did"] == "stopped the reply before its first word"
+
+
+async def test_an_import_is_told_as_one_and_not_as_a_command(tmp_path: Path) -> None:
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps({"session_id": "s", "messages": [{"role": "user", "content": "x"}]}))
+    with Database(tmp_path / "data") as database:
+        assert [result.outcome for result in import_files(database, [file])] == ["imported"]
+    async with running(tmp_path / "data") as server, client(server.ws("s")) as one:
+        notice = (await one.submit("/log"))["notice"]
+        assert notice.endswith("): was imported with 1 message")
+        assert "/import" not in notice

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from backchat.backends import openai as backend_module
 from backchat.backends.base import Delta, Piece, Prompt, Report
-from backchat.backends.openai import Asked, OpenAI, Reading, explain, one_line, said, sent
+from backchat.backends.openai import Asked, OpenAI, Reading, explain, one_line, said, sent, sent_messages
 from backchat.backends.thinking import Thinking
 from backchat.errors import BackendFailed, SettingError
 from backchat.transcript import Message, Usage
@@ -398,6 +398,36 @@ def test_what_another_program_left_in_an_import_is_sent_only_where_endpoints_tak
     assert sent(message("assistant", [{"type": "thoughts"}, text])) == {"role": "assistant", "content": [text]}
     assert sent(message("assistant", [{"type": "thoughts"}])) is None
     assert sent(message("tool", "look")) is None
+
+
+def test_half_of_a_tool_exchange_is_not_sent() -> None:
+    def asks(*ids: str, content: str | None = None) -> Message:
+        return message("assistant", content, tool_calls=[{"id": one, "type": "function"} for one in ids])
+
+    def answers(one: str) -> Message:
+        return message("tool", "seen", tool_call_id=one)
+
+    def left(*transcript: Message) -> list[str]:
+        rows = sent_messages(prompt(*transcript))
+        return [row["role"] + ("+" if row.get("tool_calls") else "") for row in rows]
+
+    said = message("user", "Look.")
+    assert left(said, asks("a", "b"), answers("b"), answers("a"), said) == [
+        "user",
+        "assistant+",
+        "tool",
+        "tool",
+        "user",
+    ]
+    # The transcript ends before the answers, or between them.
+    assert left(said, asks("a")) == ["user"]
+    assert left(said, asks("a", content="I shall look."), said) == ["user", "assistant", "user"]
+    assert left(said, asks("a", "b"), answers("a")) == ["user"]
+    # It goes on where the call is not.
+    assert left(answers("a"), said) == ["user"]
+    assert left(said, answers("a"), answers("b"), said) == ["user", "user"]
+    assert left(asks("a"), answers("c"), said) == ["user"]
+    assert left(said, asks("a"), said, answers("a")) == ["user", "user"]
 
 
 async def test_the_model_of_the_setting_replies_where_none_was_chosen(models: ModelServer, backend: OpenAI) -> None:

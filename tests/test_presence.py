@@ -73,7 +73,7 @@ async def test_a_name_that_is_given_is_shown_with_its_white_space_collapsed(
     "query",
     ["name=", "name=%20%09", named("x" * 41), named("y" * 4000), "name=a%00b", "name=%ED%A0%80", "name=%FF",
      named("a\x07"), named("\u202egnihton"), named("\u200b"), named("\u200d\u200c"), named("a\ufeffb"), named("\ue000"),
-     named("a\ufffd"), "Name=x", "name=Jo&nickname=J"],
+     named("a\ufffd"), named("\u3164"), named("\u2800 \u115f"), named("\ufe0f\u034f"), "Name=x", "name=Jo&nickname=J"],
 )  # fmt: skip
 async def test_a_name_that_is_none_closes_with_4400(server: Running, query: str) -> None:
     async with client(server.ws()) as one:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from backchat.errors import NothingToRedo
+from backchat.reports import redo_steps
 from backchat.transcript import Redone, Replied, TakenBack
 from tests.support.client import Client, Refused, client
 from tests.support.scripted import Scripted
-from tests.support.server import running
+from tests.support.server import Running, running
 from tests.support.talk import Talk, talked
 
 # What comes back.
@@ -518,3 +519,34 @@ def _rewritten(data: Path, session_id: str, *rewrites: Rewrite) -> None:
         for rewrite in rewrites:
             rewrite(db, session_id)
     db.close()
+
+
+def test_a_step_whose_transcript_is_there_again_is_not_told_as_one_that_can_be_redone() -> None:
+    talk = talked("one")
+    talk.enter("/undo")
+    assert redo_steps(talk.state) == 1
+    talk.enter("/goto 2")
+    assert redo_steps(talk.state) == 0
+    assert "/redo" not in (talk.enter("/status").notice or "")
+    with pytest.raises(NothingToRedo):
+        talk.enter("/redo")
+    talk.enter("/goto 1")
+    assert redo_steps(talk.state) == 1
+
+
+@pytest.mark.parametrize("line", ["/redo", "/redo 2", "/redo 99"])
+def test_redoing_more_is_never_refused_where_redoing_less_is_not(line: str) -> None:
+    talk = talked("one", "two")
+    for before in ("/clear", "/goto 2", "/undo", "/goto 4"):
+        talk.enter(before)
+    talk.enter(line)
+    assert talk.bodies[-1] is Redone
+
+
+async def test_a_client_is_told_when_another_way_leads_to_what_could_be_redone(server: Running) -> None:
+    async with client(server.ws()) as one:
+        await one.say("one")
+        await one.submit("/undo")
+        assert one.view.session["redo_steps"] == 1
+        await one.submit("/goto 2")
+        assert one.view.session["redo_steps"] == 0
