@@ -381,12 +381,15 @@ async def test_every_line_has_an_op_id_and_every_one_that_changes_the_transcript
     async with client(server.ws(SAILING_ID)) as other:
         for line in ("Hello", *LINES.values(), "//undo"):
             revision = (await other.submit("/status"))["revision"]
-            await expect(tab.here).to_have_attribute("href", f"/s/{tab.session_id}")
+            before = tab.session_id
             await tab.submit(line)
             await eventually(lambda: len(sent.submits) > len(expected))
             name = line.split()[0].removeprefix("/")
             changes = name in TABLE and TABLE[name].changes_transcript
             expected.append({"text": line, **({"if_revision": revision} if changes else {})})
+            if name in ("branch", "new"):
+                await tab.page.wait_for_url(lambda url: not url.endswith(before))  # noqa: B023 - awaited here
+                await tab.connected()
             await expect(tab.pending).to_be_hidden()
             await expect(tab.reply).to_have_count(0)
             await other.until(lambda: other.view.run is None)
