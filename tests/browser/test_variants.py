@@ -104,7 +104,7 @@ async def test_a_retried_reply_is_a_variant_and_one_that_is_being_written_is_kep
     await expect(tab.reply).to_contain_text("Drink tea")
     await tab.submit("/prev")
     await tab.shows(*SAID[:3], "Sleep.")
-    await expect(tab.notice).to_contain_text("Message 5. Variant 2 of")
+    await expect(tab.notice).to_contain_text("Message 5. Variant 2 of 3.")
     await following(tab.messages.last).click()
     await tab.shows(*SAID[:3], "Drink tea")
     await expect(tab.messages.last).to_contain_text("Stopped")
