@@ -56,7 +56,7 @@ def test_a_client_is_told_which_arguments_have_values_to_choose_from() -> None:
         "redo": [("turns", "count", False)],
         "edit": [("message", "message", True), ("text", "text", False)],
         "pick": [("message", "message", True), ("variant", "count", True)],
-        "goto": [("to", "place", True)],
+        "goto": [("place", "place", True)],
         "drop": [("turn", "count", True)],
         "queue": [("action", "word", True), ("number", "count", True)],
         "model": [("name", "text", True)],

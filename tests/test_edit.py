@@ -27,7 +27,7 @@ def test_edit_puts_another_text_in_place_of_the_last_message_and_asks_again() ->
     outcome = talk.enter("/edit zwei")
     assert talk.texts == ["one", "ONE", "zwei"]
     assert outcome.data == {"message_id": 5, "edited": 3, "removed_count": 2}
-    assert outcome.notice == "Edited; asking again."
+    assert outcome.notice == "Edited message 3 (2 messages came off; /redo brings back); asking again."
     assert outcome.start is not None
     assert outcome.start.parent == 5
     assert talk.tree[5].parent is talk.tree[3].parent
@@ -73,7 +73,7 @@ def test_a_message_that_nobody_answered_is_edited_too() -> None:
 def test_without_a_backend_the_message_is_edited_and_nothing_is_asked() -> None:
     talk = talked("one", replies=False)
     outcome = talk.enter("/edit eins")
-    assert (outcome.start, outcome.notice) == (None, "Edited.")
+    assert (outcome.start, outcome.notice) == (None, "Edited message 1 (1 message came off; /redo brings back).")
     assert talk.texts == ["eins"]
 
 
@@ -157,8 +157,7 @@ def test_there_must_be_a_message_of_a_person() -> None:
         ("/edit -- 3 rivers", {"text": "3 rivers"}),
         ("/edit -- -- 3", {"text": "-- 3"}),
         ("/edit --3 rivers", {"text": "--3 rivers"}),
-        ("/edit 42", {"text": "42"}),
-        ("/edit #42", {"text": "#42"}),
+        ("/edit -- 42", {"text": "42"}),
         ("/edit   3   rivers  and  more ", {"message": 3, "text": "rivers  and  more"}),
         ("/edit 3\nrivers\nrun", {"message": 3, "text": "rivers\nrun"}),
         ("/edit\n3 rivers", {"message": 3, "text": "rivers"}),
@@ -187,18 +186,21 @@ def test_an_optional_message_before_a_text_is_the_first_word_if_that_is_a_number
     assert parsed.values == values
 
 
-PLACE = "to must be the number of a message, or @ and that of a revision. Usage: /goto <message|@revision>"
+TEXT = "/edit needs text. -- goes before a text that begins with a number. Usage: /edit [message] <text>"
+PLACE = "place must be the number of a message, or @ and that of a revision. Usage: /goto <message|@revision>"
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ("/edit", "/edit needs text. Usage: /edit [message] <text>"),
+        ("/edit 42", TEXT),
+        ("/edit #42", TEXT),
         ("/edit --", "/edit needs text. Usage: /edit [message] <text>"),
         ("/pick", "/pick needs message. Usage: /pick <message> [variant]"),
         ("/pick -- 1", "message must be the number of a message. Usage: /pick <message> [variant]"),
         ("/pick @1", "message must be the number of a message. Usage: /pick <message> [variant]"),
-        ("/goto", "/goto needs to. Usage: /goto <message|@revision>"),
+        ("/goto", "/goto needs place. Usage: /goto <message|@revision>"),
         ("/goto x", PLACE),
         ("/goto @0", PLACE),
         ("/goto @", PLACE),

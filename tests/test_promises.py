@@ -484,6 +484,17 @@ async def test_a_resume_that_cannot_be_served_is_told_and_gets_a_snapshot(server
             assert back.view.facts() == one.view.facts()
 
 
+async def test_what_was_meant_for_a_revision_that_is_still_to_come_is_stale(server: Running) -> None:
+    # As after older data were put back: this log never had what the client saw.
+    async with client(server.ws()) as one:
+        await seeded(one, 1)
+        with pytest.raises(Refused) as refused:
+            await one.submit("/undo", if_revision=one.view.revision + 1)
+        assert refused.value.code == "stale_revision"
+        assert refused.value.error["data"]["revision"] == one.view.revision
+        await one.submit("/undo", if_revision=one.view.revision)
+
+
 async def test_a_client_too_far_behind_gets_a_snapshot(tmp_path: Path) -> None:
     async with running(tmp_path, backend="none") as server, client(server.ws()) as one:
         for number in range(300):

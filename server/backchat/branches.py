@@ -89,7 +89,9 @@ def _picked(view: View, node: Node) -> Outcome:
     variant = _variant(view, node, outcome)
     which = "" if variant is None else f" Variant {variant.index:,} of {variant.count:,}."
     text = line(text_of(node.message.content))
-    return _told(outcome, {"message_id": node.id, "variant": variant}, f"Message {node.id:,}.{which} {text}")
+    ended = " The reply that was being written was stopped." if outcome.stop else ""
+    notice = f"Message {node.id:,}.{which} {text}{ended}"
+    return _told(outcome, {"message_id": node.id, "variant": variant}, notice)
 
 
 def _variant(view: View, node: Node, outcome: Outcome) -> Variant | None:
@@ -100,15 +102,15 @@ def _variant(view: View, node: Node, outcome: Outcome) -> Variant | None:
     return None if count == 1 else Variant(variant.index, count)
 
 
-def goto(view: View, to: Destination) -> Outcome:
+def goto(view: View, place: Destination) -> Outcome:
     """Moves the head to a message, or to where it was at a revision."""
-    if to.revision is None:
-        assert to.message is not None
-        target = found(view, to.message)
-    elif to.revision > len(view.heads):
-        raise NoSuchRevision(to.revision, len(view.heads))
+    if place.revision is None:
+        assert place.message is not None
+        target = found(view, place.message)
+    elif place.revision > len(view.heads):
+        raise NoSuchRevision(place.revision, len(view.heads))
     else:
-        target = view.tree[view.heads[to.revision - 1]]
+        target = view.tree[view.heads[place.revision - 1]]
     outcome = _moved(view, target)
     end = f"ends with message {target.id:,}" if target.depth else "is empty"
     back = view.state.revision + len(outcome.events) - 1

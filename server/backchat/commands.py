@@ -43,8 +43,7 @@ class Argument(Struct, frozen=True):
     """One argument: `count` is a whole number from 1, `word` has no white space, `text` is all the rest of the line,
     `message` the number of a message, `place` that or a revision like `@12`.
 
-    A message that may be left out stands before a text only: it is there if the first word is a number, unless that
-    is all of a text that is required.
+    A message that may be left out stands before a text only: it is there if the first word is a number.
 
     `values` are the words that it takes and no others; `source` and `also` are where completion finds values; `after`
     is the one value of the argument before it that it may follow.
@@ -222,7 +221,7 @@ _COMMANDS: Final = (
         "End the transcript with a message, or as it was at a revision",
         "stops the reply first; what it had written is kept as a variant",
         branches.goto,
-        (Argument("to", "place", "a message, or a revision like @12", required=True, source="messages"),),
+        (Argument("place", "place", "a message, or a revision like @12", required=True, source="messages"),),
         changes_transcript=True,
     ),
     Command(
@@ -309,7 +308,7 @@ _COMMANDS: Final = (
         "Show what was done to this session, newest first",
         "answers at once",
         reports.log,
-        (Argument("count", "count", f"how many events, {reports.LOGGED} if left out"),),
+        (Argument("count", "count", f"how many, {reports.LOGGED} if left out, {reports.MOST_LOGGED} at the most"),),
     ),
     Command("status", "Show what this session is", "answers at once", reports.status),
     Command("usage", "Show the tokens and the cost so far", "answers at once", reports.usage),
@@ -391,12 +390,13 @@ def looks_like_command(line: str) -> bool:
 def _values(command: Command, rest: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     word = ""
-    for number, argument in enumerate(command.arguments):
+    for argument in command.arguments:
         if argument.after is not None and argument.after != word.lower():
             break
         if not rest:
             if argument.required:
-                raise BadArgument(f"/{command.name} needs {argument.name}.", command.usage)
+                hint = " -- goes before a text that begins with a number." if "message" in values else ""
+                raise BadArgument(f"/{command.name} needs {argument.name}.{hint}", command.usage)
             continue
         if argument.type == "text":
             values[argument.name], rest = rest, ""
@@ -407,7 +407,7 @@ def _values(command: Command, rest: str) -> dict[str, Any]:
             if word == LEFT_OUT:
                 rest = after
                 continue
-            if not MESSAGE.fullmatch(word) or (command.arguments[number + 1].required and not after):
+            if not MESSAGE.fullmatch(word):
                 continue
         rest = after
         values[argument.name] = _value(command, argument, word)

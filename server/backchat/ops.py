@@ -301,14 +301,12 @@ def redo(view: View, turns: int | None = None) -> Outcome:
     if not brought:
         raise NothingToRedo
     kept = common(old, target)
+    removed = old.depth - kept.depth
+    instead = f" in place of {counted(removed, 'message')}" if removed else ""
     return Outcome(
-        data={
-            "turns": brought,
-            "restored_count": target.depth - kept.depth,
-            "removed_count": old.depth - kept.depth,
-        },
+        data={"turns": brought, "restored_count": target.depth - kept.depth, "removed_count": removed},
         events=(*stopped.events, Decided(Redone(steps), target.id)),
-        notice=f"Brought back {counted(brought, 'turn')}.",
+        notice=f"Brought back {counted(brought, 'turn')}{instead}.",
         stop=stopped.stop,
     )
 
@@ -338,14 +336,12 @@ def edit(view: View, message: int | None = None, *, text: str) -> Outcome:
     title = _automatic_title(view, content, old.parent)
     events = (*stopped.events, Decided(Edited(added.message.id, title), added.message.id, (added,)))
     start = _start(view, added.message.id, events)
+    removed = stopped.head.depth - common(stopped.head, old.parent).depth
     return Outcome(
-        data={
-            "message_id": added.message.id,
-            "edited": old.id,
-            "removed_count": stopped.head.depth - common(stopped.head, old.parent).depth,
-        },
+        data={"message_id": added.message.id, "edited": old.id, "removed_count": removed},
         events=events,
-        notice="Edited; asking again." if start is not None else "Edited.",
+        notice=f"Edited message {old.id:,} ({counted(removed, 'message')} came off; /redo brings back)"
+        + ("; asking again." if start is not None else "."),
         stop=stopped.stop,
         start=start,
     )

@@ -383,8 +383,10 @@ class Session:
                 # While that looked into the store, a commit may have failed.
                 await self._ensure()
         line: Invocation | PlainMessage | None = None if params.text is None else parse(params.text)
-        if params.if_revision is not None and self._staged.transcript_revision > params.if_revision:
-            raise StaleRevision(self._staged.revision)
+        seen, now = params.if_revision, self._staged
+        # One that is still to come was seen in another log, before older data were put back.
+        if seen is not None and not now.transcript_revision <= seen <= now.revision:
+            raise StaleRevision(now.revision)
         view = self._view()
         command = None
         if isinstance(line, Invocation):
