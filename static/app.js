@@ -96,6 +96,7 @@ function attach(here) {
 // --- what the server says
 
 function notified(here, { method, params }) {
+  let seen = here.view.revision;
   try {
     here.view = apply(here.view, method, params);
   } catch {
@@ -107,7 +108,14 @@ function notified(here, { method, params }) {
     here.mine.push(params.connection);
   }
   const events = method === "attached" ? params.events ?? [] : [{ method, params }];
-  for (const event of events) tellWhoDid(here, event);
+  for (const event of events) {
+    tellWhoDid(here, event, seen);
+    seen = event.params.revision ?? seen;
+  }
+  if (params.reset) {
+    notices.clear();
+    notices.notice("What is shown was read anew: more happened than could be told, or the server's data are older than what you saw.");
+  }
   if (method === "presence") drawPresence();
   if (method === "run.ended" && params.reason === "failed" && !tells(here.view, params.run_id)) {
     notices.error(params.error?.message ?? "The reply failed.");
@@ -116,10 +124,12 @@ function notified(here, { method, params }) {
   if (method !== "run.delta" && method !== "run.reasoning") drawFrame();
 }
 
-// A transcript that changes by itself is startling. Messages are there to be seen.
-function tellWhoDid({ mine }, { method, params: { cause } }) {
-  if (method !== "transcript.spliced" || !cause?.command || !cause.connection || mine.includes(cause.connection)) return;
-  notices.notice(`${cause.name ?? "Somebody"}: /${cause.command}`);
+// A transcript that changes by itself is startling; `seen` is the revision that showed it before. Messages are there to be seen.
+function tellWhoDid({ mine }, { method, params: { cause } }, seen) {
+  if (!cause?.command || !cause.connection || mine.includes(cause.connection)) return;
+  const did = `${cause.name ?? "Somebody"}: /${cause.command}`;
+  if (method === "transcript.spliced") notices.notice(`${did}. /goto @${seen} shows what was there before.`);
+  else if (cause.command === "branch") notices.notice(did);
 }
 
 // Whether a message of the transcript says itself how its run ended.
@@ -149,8 +159,8 @@ function settled(here, { submit, result, error }) {
     otherTabs.postMessage(null);
     return go(result.data.session_id);
   }
-  // What a button in the queue or beside a message does is seen there.
-  if (result.notice && (submit.typed || !["queue", "pick"].includes(result.command))) notices.notice(result.notice);
+  // What a button in the queue or beside a message does is seen there, but not that it stopped a reply.
+  if (result.notice && (submit.typed || result.data.stopped || !["queue", "pick"].includes(result.command))) notices.notice(result.notice);
   if (result.prefill) takeBack(result);
 }
 

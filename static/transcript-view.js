@@ -57,7 +57,7 @@ class TranscriptView extends HTMLElement {
       this.#drawMessages(view);
     }
     this.#drawRun(view);
-    this.#drawRedo(view.session.redo_steps ?? 0);
+    this.#drawRedo(view.session.redo_steps ?? 0, view.run !== null);
     this.say(view.messages.length || view.run ? null : "Nothing here yet", "Write a message, or type / for commands. Whatever you say here can be taken back.");
   }
 
@@ -83,10 +83,10 @@ class TranscriptView extends HTMLElement {
     if (this.origin.lastElementChild?.outerHTML !== link.outerHTML) this.origin.replaceChildren("Branched from ", link, ` at #${message}`);
   }
 
-  #drawRedo(steps) {
+  #drawRedo(steps, running) {
     if (steps === 0 && document.activeElement === this.redo) this.log.focus();
     this.redo.hidden = steps === 0;
-    this.redo.title = `Bring back what was last taken off${steps > 1 ? ` (the last of ${steps.toLocaleString()} steps)` : ""}`;
+    this.redo.title = `Bring back what was last taken off${steps > 1 ? ` (the last of ${steps.toLocaleString()} steps)` : ""}${running ? "; this stops the reply" : ""}`;
   }
 
   #drawMessages({ messages, start }) {

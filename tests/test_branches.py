@@ -257,7 +257,7 @@ def test_goto_stops_the_reply_that_is_being_written_and_names_the_way_back_to_it
     outcome = talk.enter("/goto 2")
     assert [type(decided.body) for decided in outcome.events] == [Replied, Picked]
     assert outcome.stop is not None
-    assert outcome.data == {"message_id": 2, "removed_count": 2, "restored_count": 0}
+    assert outcome.data == {"message_id": 2, "removed_count": 2, "restored_count": 0, "stopped": True}
     assert outcome.notice is not None
     talk.enter(outcome.notice[outcome.notice.index("/goto") :].removesuffix(" goes back."))
     assert talk.texts == ["one", "ONE", "two", "half"]

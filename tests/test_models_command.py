@@ -417,5 +417,5 @@ async def test_models_can_be_interrupted(models: ModelServer) -> None:
     await asked.wait()
     process.send_signal(signal.SIGINT)
     out, err = await process.communicate()
-    assert (out, process.returncode) == (b"", 130)
+    assert (out, process.returncode) == (b"", 130), err
     assert b"Traceback" not in err

@@ -132,6 +132,8 @@ def _moved(view: View, target: Node) -> Outcome:
 
 def _told(outcome: Outcome, data: dict[str, Any], notice: str) -> Outcome:
     counts = outcome.data or {"removed_count": 0, "restored_count": 0}
+    if outcome.stop is not None:
+        counts = {**counts, "stopped": True}
     return msgspec.structs.replace(outcome, data={**data, **counts}, notice=notice)
 
 

@@ -118,19 +118,48 @@ async def test_who_changed_the_transcript_by_a_command_is_said_to_the_others(
     async with client(server.ws(SAILING_ID, "name=%3Cb%3Enight%3C/b%3E%20watch")) as other:
         await other.submit("/undo")
         for tab in (one, two):
-            await expect(tab.notice).to_contain_text("<b>night</b> watch: /undo")
+            await expect(tab.notice).to_contain_text("<b>night</b> watch: /undo. /goto @1 shows what was there before.")
             await tab.shows(*SAID[:2])
     # What one does oneself is answered, what another tab does is told.
     await one.submit("/undo")
     await expect(two.notice).to_contain_text(f"{await kept_name(one)}: /undo")
     await expect(one.notice).to_contain_text("Took back 1 turn (2 messages).")
+    await one.submit("/goto @1")
+    for tab in (one, two):
+        await tab.shows(*SAID)
+    await one.submit("/undo 2")
     # A message speaks for itself, and what does not change the transcript startles nobody.
     await two.submit("Ahoy")
     await one.shows("Ahoy", "Ahoy")
-    await expect(one.notice).to_contain_text("Took back 1 turn (2 messages).")
+    await expect(one.notice).to_contain_text("Took back 2 turns (4 messages).")
     await two.submit("/title Ahoy")
     await expect(one.title).to_have_text("Ahoy")
-    await expect(one.notice).to_contain_text("Took back 1 turn (2 messages).")
+    await expect(one.notice).to_contain_text("Took back 2 turns (4 messages).")
+    # A new session is of interest to whoever is in the one that it was begun from.
+    async with client(server.ws(SAILING_ID, "name=watch")) as other:
+        await other.submit("/branch")
+    await expect(one.notice).to_contain_text("watch: /branch")
+
+
+async def test_what_was_read_anew_is_said_to_be_and_older_notices_are_gone(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    tab = await user.opens(wire.http)
+    await tab.connected()
+    await tab.submit("/title T")
+    await expect(tab.notice).to_contain_text("Title: T")
+    async with client(server.ws(SAILING_ID)) as other:
+        wire.cut()
+        await expect(tab.connection).to_have_attribute("data-connection", "reconnecting")
+        await other.submit("/undo")
+        # So much more that it cannot be told.
+        server.backchat.sessions._live[SAILING_ID]._history.clear()
+        wire.mend()
+        await tab.shows(*SAID[:2])
+        await expect(tab.notice).to_contain_text("What is shown was read anew")
+        await expect(tab.notice).not_to_contain_text("Title")
 
 
 async def test_who_did_something_meanwhile_is_said_to_whoever_comes_back_unless_it_was_oneself(
@@ -155,7 +184,9 @@ async def test_who_did_something_meanwhile_is_said_to_whoever_comes_back_unless_
 
         wire.cut()
         await expect(tab.connection).to_have_attribute("data-connection", "reconnecting")
+        revision = other.view.revision
         await other.submit("/undo")
+        await other.submit("/title T")
         wire.mend()
         await tab.shows(*SAID[:2])
-        await expect(tab.notice).to_contain_text("watch: /undo")
+        await expect(tab.notice).to_contain_text(f"watch: /undo. /goto @{revision} shows what was there before.")

@@ -110,6 +110,14 @@ async def test_a_retried_reply_is_a_variant_and_one_that_is_being_written_is_kep
     await expect(tab.messages.last).to_contain_text("Stopped")
     await expect(tab.notice).not_to_contain_text("Variant")
     await expect(switch(tab.messages.last)).to_have_text("‹3/3›")
+    # What a switch shows needs no words, but that it has stopped a reply does.
+    await tab.submit("And then?")
+    scripted.say("Row")
+    await expect(tab.reply).to_contain_text("Row")
+    await expect(tab.redo).to_be_hidden()
+    await previous(tab.messages.nth(3)).click()
+    await tab.shows(*SAID[:3], "Sleep.")
+    await expect(tab.notice).to_contain_text("The reply that was being written was stopped.")
 
 
 async def test_the_keyboard_goes_through_the_variants_and_the_focus_stays_on_the_switch(
