@@ -96,7 +96,8 @@ function attach(here) {
 // --- what the server says
 
 function notified(here, { method, params }) {
-  let seen = here.view.revision;
+  const { revision, start, messages } = here.view;
+  let seen = { revision, count: start + messages.length };
   try {
     here.view = apply(here.view, method, params);
   } catch {
@@ -110,11 +111,11 @@ function notified(here, { method, params }) {
   const events = method === "attached" ? params.events ?? [] : [{ method, params }];
   for (const event of events) {
     tellWhoDid(here, event, seen);
-    seen = event.params.revision ?? seen;
+    seen = afterwards(seen, event);
   }
   if (params.reset) {
     notices.clear();
-    notices.notice("What is shown was read anew: more happened than could be told, or the server's data are older than what you saw.");
+    notices.notice("What is shown was read anew from the server; it may differ from what you saw.");
   }
   if (method === "presence") drawPresence();
   if (method === "run.ended" && params.reason === "failed" && !tells(here.view, params.run_id)) {
@@ -124,12 +125,18 @@ function notified(here, { method, params }) {
   if (method !== "run.delta" && method !== "run.reasoning") drawFrame();
 }
 
-// A transcript that changes by itself is startling; `seen` is the revision that showed it before. Messages are there to be seen.
-function tellWhoDid({ mine }, { method, params: { cause } }, seen) {
+// A transcript that changes by itself is startling; `seen` is the revision that showed it before, and how long it was then.
+// Messages are there to be seen.
+function tellWhoDid({ mine }, { method, params: { cause, keep } }, seen) {
   if (!cause?.command || !cause.connection || mine.includes(cause.connection)) return;
   const did = `${cause.name ?? "Somebody"}: /${cause.command}`;
-  if (method === "transcript.spliced") notices.notice(`${did}. /goto @${seen} shows what was there before.`);
-  else if (cause.command === "branch") notices.notice(did);
+  if (method !== "transcript.spliced") return cause.command === "branch" && notices.notice(did);
+  notices.notice(keep < seen.count ? `${did}. /goto @${seen.revision} shows what was there before.` : did);
+}
+
+function afterwards({ revision, count }, { method, params }) {
+  if (method === "transcript.spliced") count = (params.start ?? params.keep) + params.messages.length;
+  return { revision: params.revision ?? revision, count };
 }
 
 // Whether a message of the transcript says itself how its run ended.
@@ -173,12 +180,12 @@ function takeBack({ command, prefill }) {
   composer.focus();
 }
 
-function refused({ text, typed }, { message, data }) {
+function refused({ text, typed, if_revision }, { message, data }) {
   // Joined to what is typed meanwhile a command would be a message; one without a text of its own is quickly typed again.
   const command = composer.commands.find(({ name }) => name === commandName(text, composer.commands));
   const back = typed && !(composer.text.trim() && command?.arguments.every(({ type }) => type !== "text"));
   if (back) composer.giveBack(text);
-  const stale = `Not done: this session has changed since, in another tab or by a line still on its way.${back ? " Your line is back below." : ""}`;
+  const stale = if_revision === 0 ? "Not done: the session was not on screen yet. Your line is back below." : `Not done: this session has changed since, in another tab or by a line still on its way.${back ? " Your line is back below." : ""}`;
   const names = Array.isArray(data?.nearest) ? data.nearest.map((name) => name.replace(/^\//, "")) : [];
   notices.error(data?.code === "stale_revision" ? stale : message, names);
 }

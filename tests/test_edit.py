@@ -27,7 +27,7 @@ def test_edit_puts_another_text_in_place_of_the_last_message_and_asks_again() ->
     outcome = talk.enter("/edit zwei")
     assert talk.texts == ["one", "ONE", "zwei"]
     assert outcome.data == {"message_id": 5, "edited": 3, "removed_count": 2}
-    assert outcome.notice == "Edited message 3 (2 messages came off; /redo brings back); asking again."
+    assert outcome.notice == "Edited message 3 (2 messages came off, which /redo brings back); asking again."
     assert outcome.start is not None
     assert outcome.start.parent == 5
     assert talk.tree[5].parent is talk.tree[3].parent
@@ -73,7 +73,7 @@ def test_a_message_that_nobody_answered_is_edited_too() -> None:
 def test_without_a_backend_the_message_is_edited_and_nothing_is_asked() -> None:
     talk = talked("one", replies=False)
     outcome = talk.enter("/edit eins")
-    assert (outcome.start, outcome.notice) == (None, "Edited message 1 (1 message came off; /redo brings back).")
+    assert (outcome.start, outcome.notice) == (None, "Edited message 1 (1 message came off, which /redo brings back).")
     assert talk.texts == ["eins"]
 
 

@@ -214,7 +214,7 @@ def test_what_somebody_wrote_cannot_look_like_a_line_of_the_log() -> None:
         if line == "/log":
             assert len(notice.splitlines()) == len(talk.log)
         if line == "/pick 1":
-            assert len(notice.splitlines()) == 1
+            assert len(notice.splitlines()) == 2  # the reply to /edit was stopped
 
 
 def test_a_stop_of_an_older_log_is_told_as_one() -> None:

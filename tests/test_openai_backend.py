@@ -428,6 +428,13 @@ def test_half_of_a_tool_exchange_is_not_sent() -> None:
     assert left(said, answers("a"), answers("b"), said) == ["user", "user"]
     assert left(asks("a"), answers("c"), said) == ["user"]
     assert left(said, asks("a"), said, answers("a")) == ["user", "user"]
+    # What an import may have in their place.
+    odd: list[Any] = [5, "a", {"id": "a"}, ["a"], [{"id": 5}], [{"id": ["a"]}], [{}], [{"id": ""}]]
+    for calls in odd:
+        assert left(message("assistant", None, tool_calls=calls), answers("a"), said) == ["user"]
+        assert left(message("assistant", "Hm.", tool_calls=calls), answers("a")) == ["assistant"]
+        assert left(message("assistant", None, tool_calls=calls, refusal="No."), said) == ["assistant", "user"]
+    assert left(asks("a"), message("tool", "seen", tool_call_id=["a"]), said) == ["user"]
 
 
 async def test_the_model_of_the_setting_replies_where_none_was_chosen(models: ModelServer, backend: OpenAI) -> None:

@@ -550,3 +550,12 @@ async def test_a_client_is_told_when_another_way_leads_to_what_could_be_redone(s
         assert one.view.session["redo_steps"] == 1
         await one.submit("/goto 2")
         assert one.view.session["redo_steps"] == 0
+
+
+@pytest.mark.parametrize("line", ["/redo 1", "/redo 2", "/redo 3", "/redo 9"])
+def test_redoing_never_ends_where_it_began(line: str) -> None:
+    talk = talked("one", "two")
+    for before in ("/undo", "/goto 1", "/undo", "/goto 4"):
+        talk.enter(before)
+    assert talk.enter(line).data["removed_count"] == 3
+    assert talk.ids == [1]

@@ -179,7 +179,7 @@ def test_while_a_reply_is_being_written_it_is_kept_and_the_newest_answer_is_the_
     assert [type(decided.body) for decided in outcome.events] == [Replied, Picked]
     assert (talk.texts[-1], talk.variants[-1]) == ("3", "3/4")
     assert outcome.data["variant"] == Variant(3, 4), "what it was then is not what it is now"
-    assert outcome.notice == "Message 6. Variant 3 of 4. 3 The reply that was being written was stopped."
+    assert outcome.notice == "The reply that was being written was stopped.\nMessage 6. Variant 3 of 4. 3"
     talk.enter("/next")
     assert (talk.texts[-1], talk.head.message.finish) == ("half", "stopped")
 

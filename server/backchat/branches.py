@@ -89,8 +89,7 @@ def _picked(view: View, node: Node) -> Outcome:
     variant = _variant(view, node, outcome)
     which = "" if variant is None else f" Variant {variant.index:,} of {variant.count:,}."
     text = line(text_of(node.message.content))
-    ended = " The reply that was being written was stopped." if outcome.stop else ""
-    notice = f"Message {node.id:,}.{which} {text}{ended}"
+    notice = f"Message {node.id:,}.{which} {text}"
     return _told(outcome, {"message_id": node.id, "variant": variant}, notice)
 
 
@@ -134,6 +133,7 @@ def _told(outcome: Outcome, data: dict[str, Any], notice: str) -> Outcome:
     counts = outcome.data or {"removed_count": 0, "restored_count": 0}
     if outcome.stop is not None:
         counts = {**counts, "stopped": True}
+        notice = f"The reply that was being written was stopped.\n{notice}"
     return msgspec.structs.replace(outcome, data={**data, **counts}, notice=notice)
 
 

@@ -287,18 +287,20 @@ def redo(view: View, turns: int | None = None) -> Outcome:
     """Brings back what the last step took off: an /undo of any length is one, and so are a /retry, a /clear, an /edit
     and a /drop. With `turns`, as many steps as it takes to have so many turns back; more than there are means all."""
     stopped = stopped_at(view)
-    old = stopped.head
-    steps = brought = 0
-    target = old
-    # A step whose transcript is there again already, by another way, brings nothing back.
-    for step in view.state.redo or ():
-        steps += 1
-        if step.head != target.id:
-            target = view.tree[step.head]
-            brought += step.turns
-            if turns is None or brought >= turns:
-                break
-    if not brought:
+    old = target = stopped.head
+    taken = steps = brought = 0
+    there = old.id
+    for number, step in enumerate(view.state.redo or (), start=1):
+        if step.head == there:
+            # Its transcript is there again already, by another way.
+            continue
+        there = step.head
+        taken += step.turns
+        if there != old.id:
+            steps, brought, target = number, taken, view.tree[there]
+        if turns is None or taken >= turns:
+            break
+    if target is old:
         raise NothingToRedo
     kept = common(old, target)
     removed = old.depth - kept.depth
@@ -337,11 +339,11 @@ def edit(view: View, message: int | None = None, *, text: str) -> Outcome:
     events = (*stopped.events, Decided(Edited(added.message.id, title), added.message.id, (added,)))
     start = _start(view, added.message.id, events)
     removed = stopped.head.depth - common(stopped.head, old.parent).depth
+    off = f" ({counted(removed, 'message')} came off, which /redo brings back)" if removed else ""
     return Outcome(
         data={"message_id": added.message.id, "edited": old.id, "removed_count": removed},
         events=events,
-        notice=f"Edited message {old.id:,} ({counted(removed, 'message')} came off; /redo brings back)"
-        + ("; asking again." if start is not None else "."),
+        notice=f"Edited message {old.id:,}{off}{'; asking again.' if start is not None else '.'}",
         stop=stopped.stop,
         start=start,
     )

@@ -75,12 +75,12 @@ def status_fields(session_id: str, state: State, offer: Offer, message_count: in
 
 
 def redo_steps(state: State) -> int:
-    """How many steps /redo could bring back. The first of the line do not count where the transcript is there already,
-    by another way."""
-    line = state.redo
-    while line is not None and line.head == state.head:
-        line = line.rest
-    return 0 if line is None else line.steps
+    """How many steps /redo could bring back, a reply that is being written aside. The first of the line do not count
+    where the transcript is there already, by another way."""
+    step = state.redo
+    while step is not None and step.head == state.head:
+        step = step.rest
+    return 0 if step is None else step.steps
 
 
 def spent_fields(spent: Spent) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _did(event: Event, tree: Tree) -> str:
         case RunStopped():
             return _STOPPED
         case TakenBack():
-            # Older logs have a stop before the first word like this.
+            # An early log has a stop before the first word as this.
             return _STOPPED if event.cause.command == "stop" else f"took back: {end}"
         case Redone(steps=steps):
             return f"brought {counted(steps, 'step')} back: {end}"

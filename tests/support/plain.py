@@ -282,14 +282,21 @@ class Plain:
 
     def redone(self, turns: int | None = None) -> Json:
         self._stop()
-        before, target, brought = self.screen, self.screen, 0
-        while self.redo and brought < (turns or 1):
-            screen, taken = self.redo.pop()
+        before = there = self.screen
+        taken, best = 0, None
+        for number, (screen, turns_taken) in enumerate(reversed(self.redo), start=1):
             # What is there again already brings nothing back.
-            if screen != target:
-                target, brought = screen, brought + taken
-        if not brought:
+            if screen == there:
+                continue
+            there, taken = screen, taken + turns_taken
+            if there != before:
+                best = number, there, taken
+            if taken >= (turns or 1):
+                break
+        if best is None:
             raise Refusal("nothing_to_redo")
+        steps, target, brought = best
+        del self.redo[-steps:]
         self._event(target)
         return {"data": {"turns": brought, **self._counts(before)}}
 

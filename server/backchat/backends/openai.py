@@ -83,33 +83,40 @@ def _part(role: str, part: Any) -> Any:
 def sent_messages(prompt: Prompt) -> list[dict[str, Any]]:
     """The system prompt, then the transcript."""
     system = [{"role": "system", "content": prompt.system}] if prompt.system else []
-    return system + _with_whole_calls([row for message in prompt.messages if (row := sent(message)) is not None])
+    return system + _with_whole_calls([known for message in prompt.messages if (known := sent(message)) is not None])
 
 
-def _with_whole_calls(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_whole_calls(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages without tool calls that are not all answered right after them, and without answers to no call: a
     transcript can end, or go on, in the middle of such an exchange, and endpoints refuse half of one."""
     whole: list[dict[str, Any]] = []
     at = 0
-    while at < len(rows):
-        row, after = rows[at], at + 1
-        while after < len(rows) and rows[after]["role"] == "tool":
+    while at < len(messages):
+        message, after = messages[at], at + 1
+        while after < len(messages) and messages[after]["role"] == "tool":
             after += 1
-        answers = rows[at + 1 : after]
-        if row["role"] == "tool":
-            # Those that follow answer nothing either.
-            at = after
-            continue
-        calls = row.get("tool_calls") or []
-        asked = {call.get("id") for call in calls if isinstance(call, dict)}
-        if calls and asked == {answer["tool_call_id"] for answer in answers}:
-            whole += [row, *answers]
-        elif not calls:
-            whole.append(row)
-        elif row["content"]:
-            whole.append({field: value for field, value in row.items() if field != "tool_calls"})
+        answers = messages[at + 1 : after]
         at = after
+        if message["role"] == "tool":
+            # Those that follow answer nothing either.
+            continue
+        if "tool_calls" not in message:
+            whole.append(message)
+        elif (calls := _ids(message["tool_calls"], "id")) and calls == _ids(answers, "tool_call_id"):
+            whole += [message, *answers]
+        else:
+            del message["tool_calls"]
+            if message.keys() & {"refusal", "audio", "function_call"} or message["content"]:
+                whole.append(message)
     return whole
+
+
+def _ids(values: Any, field: str) -> list[str] | None:
+    """The ids of calls or of answers, sorted; None where these are none, as an import may have them."""
+    if not isinstance(values, list):
+        return None
+    ids = [value[field] for value in values if isinstance(value, dict) and isinstance(value.get(field), str)]
+    return sorted(ids) if len(ids) == len(values) and all(ids) else None
 
 
 # What a chunk says. The library passes on whatever JSON it finds, so types are checked here: a field that is missing
