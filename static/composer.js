@@ -78,7 +78,7 @@ class MessageComposer extends HTMLElement {
   }
 
   #changed() {
-    this.grow.dataset.text = this.text; // style.css measures it
+    this.grow.dataset.text = this.text; // composer.css measures it
     this.send.disabled = !this.text.trim();
     remember(this.#key, this.text);
     this.#offer();
