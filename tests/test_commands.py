@@ -1,5 +1,7 @@
 """Slash lines: DESIGN section 4."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,7 +109,7 @@ def test_any_line_is_a_command_a_message_or_refused_and_white_space_around_it_is
 
 def test_only_a_command_whose_last_argument_is_text_may_have_line_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     said = Argument("text", "text", "what to say", required=True)
-    monkeypatch.setitem(TABLE, "say", Command("say", "Say it", "waits", reports.status, (said,)))
+    monkeypatch.setitem(TABLE, "say", Command("say", "look", "Say it", "waits", reports.status, (said,)))
     assert parse("/say\n two\n lines ") == Invocation(TABLE["say"], {"text": "two\n lines"})
     assert parse("//say\nit") == PlainMessage("/say\nit")
     assert TABLE["say"].usage == "/say <text>"
@@ -124,3 +126,8 @@ def test_every_command_describes_itself() -> None:
         "retry", "undo", "redo", "edit", "prev", "next", "pick", "goto", "drop", "clear", "stop", "queue", "model",
         "personality", "system", "title", "new", "branch", "log", "status", "usage", "help",
     }  # fmt: skip
+
+
+def test_commands_of_a_group_stand_together() -> None:
+    groups = [group for group, _ in itertools.groupby(describe(), key=lambda info: info.group)]
+    assert groups == ["take_back", "queue", "model", "session", "look"]

@@ -38,6 +38,10 @@ Source = Literal[
 
 Type = Literal["count", "word", "text", "message", "place"]
 
+Group = Literal["take_back", "session", "model", "queue", "look"]
+"""What a command is about, for lists that put like by like: what was said; the session as a whole; who replies, and
+how; what is being written or waits; what only shows something."""
+
 
 class Argument(Struct, frozen=True):
     """One argument: `count` is a whole number from 1, `word` has no white space, `text` is all the rest of the line,
@@ -70,6 +74,7 @@ class Command(Struct, frozen=True):
     that a client should send its revision along (`if_revision`)."""
 
     name: str
+    group: Group
     summary: str
     while_running: str
     op: Callable[..., Outcome]
@@ -101,6 +106,7 @@ class CommandInfo(Struct, frozen=True):
     """A command as clients are told of it."""
 
     name: str
+    group: Group
     usage: str
     summary: str
     while_running: str
@@ -159,6 +165,7 @@ def _queue(view: View, action: str | None = None, number: int | None = None) -> 
 _COMMANDS: Final = (
     Command(
         "retry",
+        "take_back",
         "Take the last reply back and ask the same again",
         "stops the reply first, then asks again",
         ops.retry,
@@ -166,6 +173,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "undo",
+        "take_back",
         "Take the last turn back, or the last few",
         "stops the reply first; what it had written is taken back too",
         ops.undo,
@@ -174,6 +182,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "redo",
+        "take_back",
         "Bring back what was last taken off",
         "stops the reply first; what it had written is kept as a variant",
         ops.redo,
@@ -182,6 +191,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "edit",
+        "take_back",
         "Put another text in place of a message of yours, and ask again",
         "stops the reply first, then asks again",
         ops.edit,
@@ -193,6 +203,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "prev",
+        "take_back",
         "Show the variant before this one, of the last turn",
         "stops the reply first; what it had written is kept as a variant",
         branches.previous,
@@ -200,6 +211,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "next",
+        "take_back",
         "Show the variant after this one, of the last turn",
         "stops the reply first; what it had written is kept as a variant",
         branches.following,
@@ -207,6 +219,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "pick",
+        "take_back",
         "Show a message, or a variant of it, and what followed it when it was last on screen",
         "stops the reply first, unless the message is on screen",
         branches.pick,
@@ -218,6 +231,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "goto",
+        "take_back",
         "End the transcript with a message, or as it was at a revision",
         "stops the reply first; what it had written is kept as a variant",
         branches.goto,
@@ -226,6 +240,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "drop",
+        "take_back",
         "Take one earlier turn out, and keep what follows",
         "stops the reply first; what it had written stays at the end",
         ops.drop,
@@ -234,13 +249,15 @@ _COMMANDS: Final = (
     ),
     Command(
         "clear",
+        "take_back",
         "Take everything off the transcript",
         "stops the reply first; what it had written is taken off too",
         ops.clear,
         changes_transcript=True,
     ),
-    Command("stop", "End the reply that is being written, and keep its text", "ends the reply", ops.stop),
+    Command("stop", "queue", "End the reply that is being written, and keep its text", "ends the reply", ops.stop),
     Command(
+        "queue",
         "queue",
         "Show the messages that wait for a reply to end, send them on, or take one out",
         "answers at once; go lets the next one follow the reply",
@@ -251,6 +268,7 @@ _COMMANDS: Final = (
         ),
     ),
     Command(
+        "model",
         "model",
         "Show or choose the model that replies",
         "answers at once, and counts from the next reply on",
@@ -267,6 +285,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "personality",
+        "model",
         "Show or choose one of the server's prompts",
         "answers at once, and counts from the next reply on",
         choices.personality,
@@ -274,6 +293,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "system",
+        "model",
         "Show or write this session's own system prompt",
         "answers at once, and counts from the next reply on",
         choices.system,
@@ -281,6 +301,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "title",
+        "session",
         "Show or set the title",
         "answers at once",
         choices.title,
@@ -288,6 +309,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "new",
+        "session",
         "Begin a new session",
         "answers at once, and leaves the reply alone",
         choices.new,
@@ -295,6 +317,7 @@ _COMMANDS: Final = (
     ),
     Command(
         "branch",
+        "session",
         "Begin a new session with the transcript up to a message",
         "answers at once, and leaves the reply alone",
         branches.branch,
@@ -305,15 +328,17 @@ _COMMANDS: Final = (
     ),
     Command(
         "log",
+        "look",
         "Show what was done to this session, newest first",
         "answers at once",
         reports.log,
         (Argument("count", "count", f"how many, {reports.LOGGED} if left out, {reports.MOST_LOGGED} at the most"),),
     ),
-    Command("status", "Show what this session is", "answers at once", reports.status),
-    Command("usage", "Show the tokens and the cost so far", "answers at once", reports.usage),
+    Command("status", "look", "Show what this session is", "answers at once", reports.status),
+    Command("usage", "look", "Show the tokens and the cost so far", "answers at once", reports.usage),
     Command(
         "help",
+        "look",
         "List the commands, or explain one",
         "answers at once",
         _help,
@@ -335,7 +360,13 @@ def _info(command: Command) -> CommandInfo:
         for one in command.arguments
     )
     return CommandInfo(
-        command.name, command.usage, command.summary, command.while_running, command.changes_transcript, arguments
+        command.name,
+        command.group,
+        command.usage,
+        command.summary,
+        command.while_running,
+        command.changes_transcript,
+        arguments,
     )
 
 
