@@ -12,7 +12,8 @@ class CommandPalette extends HTMLElement {
     if (this.list) return;
     this.options = [];
     this.hint = h("p", { class: "hint", "aria-live": "polite" }, h("code"), h("span"), h("span", { class: "mark" }));
-    this.list = h("ul", { id: "commands", role: "listbox" });
+    // Scrolls, so it can have the focus (WCAG 2.1.1), though Tab completes instead of leading there.
+    this.list = h("ul", { id: "commands", role: "listbox", tabindex: "0", onpointerdown: (event) => event.preventDefault() });
     this.append(this.hint, this.list);
     this.close();
   }

@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import Browser, ViewportSize, expect
 
 from backchat.transcript import Usage
+from tests.browser.axe import accessible
 from tests.browser.chromium import Person, Tab, person
 from tests.browser.setting import CYAN, SAILING, Given, Serve, session
 from tests.support.client import client
@@ -182,10 +183,12 @@ async def test_on_a_phone_a_switch_is_large_enough_for_a_finger(serve: Serve, gi
 
 
 async def readable(tab: Tab) -> None:
-    """Asserts that what is on screen fits and stands out, on a phone and on a desk, by day and by night."""
+    """Asserts that what is on screen fits and stands out, on a phone and on a desk, by day and by night, and is there for
+    those who do not see it."""
     for size in (PHONE, DESK):
         await tab.page.set_viewport_size(size)
         await fits(tab)
+        await accessible(tab)
         for scheme in SCHEMES:
             await tab.page.emulate_media(color_scheme=scheme)
             paper = await tab.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
