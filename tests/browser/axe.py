@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from axe_playwright_python.async_playwright import Axe
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 
 from tests.browser.chromium import Tab
 

@@ -183,8 +183,8 @@ async def test_on_a_phone_a_switch_is_large_enough_for_a_finger(serve: Serve, gi
 
 
 async def readable(tab: Tab) -> None:
-    """Asserts that what is on screen fits and stands out, on a phone and on a desk, by day and by night, and is there for
-    those who do not see it."""
+    """Asserts that what is on screen fits and stands out, on a phone and on a desk, by day and by night, and is there
+    for those who do not see it."""
     for size in (PHONE, DESK):
         await tab.page.set_viewport_size(size)
         await fits(tab)
