@@ -1,10 +1,14 @@
 // The only wiring: children say what happened, here it is decided what follows.
 import * as api from "./api.js";
 import "./composer.js";
+import "./connection-state.js";
+import { closeDrawer, openDrawer } from "./drawer.js";
 import { plural } from "./figures.js";
+import { Listing } from "./listing.js";
 import "./notices.js";
 import "./presence.js";
 import "./queue.js";
+import "./session-heading.js";
 import { titleOf } from "./session-list.js";
 import "./sign-in.js";
 import { commandName } from "./slash.js";
@@ -15,9 +19,10 @@ import "./transcript-view.js";
 const find = (selector) => document.querySelector(selector);
 const [list, transcript, composer, queue, notices, signIn] =
   ["session-list", "transcript-view", "message-composer", "message-queue", "notice-board", "sign-in"].map(find);
-const connection = find("#connection");
+const connection = find("connection-state");
+const ask = (request) => signIn.signedIn(request);
+const listing = new Listing(ask);
 
-const CONNECTION = { connecting: "Connecting…", open: "Connected", reconnecting: "Reconnecting…", closed: "Not connected" };
 const BACKEND = {
   echo: "No model is connected: replies only repeat what you say.",
   none: "No model is connected: messages are kept, and nothing replies.",
@@ -28,11 +33,7 @@ const GONE = {
   4410: "This session was deleted.",
 };
 
-const otherTabs = new BroadcastChannel("backchat.sessions"); // one was made or deleted
 let current = nothingOpen();
-let sessions = []; // the list, newest first
-let pages = 1; // how much of it is wanted
-let more = false; // whether there is still more
 let creating = null;
 let backend = null; // which kind of it the server has; null: not known yet
 
@@ -41,33 +42,22 @@ function nothingOpen() {
   return { id: null, view: emptyView(), socket: null, mine: [], gone: null, loading: false };
 }
 
-// A refused request waits for the sign-in and is made again.
-async function ask(request) {
-  for (;;) {
-    try {
-      return await request();
-    } catch (error) {
-      if (error.status !== 401) throw error;
-      await signIn.ask();
-    }
-  }
-}
-
 // --- which session is open
 
 function route() {
   open(/^\/s\/([^/]+)$/.exec(location.pathname)?.[1] ?? null); // whether there is such a session, the server knows
   refresh().then(() => {
-    if (current.id !== null || location.pathname !== "/" || composer.text.trim() || creating || !sessions.length) return;
-    history.replaceState(null, "", `/s/${sessions[0].session_id}`);
-    open(sessions[0].session_id);
+    if (current.id !== null || location.pathname !== "/" || composer.text.trim() || creating || !listing.sessions.length) return;
+    const [{ session_id: id }] = listing.sessions;
+    history.replaceState(null, "", `/s/${id}`);
+    open(id);
   });
 }
 
 function go(id) {
   if (id !== current.id) history.pushState(null, "", `/s/${id}`);
   if (id !== current.id || current.gone) open(id);
-  closeMenu();
+  closeDrawer();
 }
 
 function open(id, { carryDraft = false } = {}) {
@@ -163,7 +153,7 @@ function connectionChanged(here, { state, code }) {
 function settled(here, { submit, result, error }) {
   if (error) return refused(submit, error);
   if (result.command === "new" || result.command === "branch") {
-    otherTabs.postMessage(null);
+    listing.changedElsewhere();
     return go(result.data.session_id);
   }
   // What a button in the queue or beside a message does is seen there, but not that it stopped a reply.
@@ -227,12 +217,11 @@ function meantFor(line) {
 // A second line may be submitted while the session for the first is being made.
 function create(options) {
   creating ??= ask(api.createSession).then((session) => {
-    sessions = [session, ...sessions];
-    otherTabs.postMessage(null);
+    listing.made(session);
     history.pushState(null, "", `/s/${session.session_id}`);
     open(session.session_id, options);
     current.view = { ...current.view, revision: 1 }; // all that a new session has seen
-    closeMenu();
+    closeDrawer();
   }).finally(() => { creating = null; });
   return creating;
 }
@@ -243,9 +232,8 @@ async function remove(doomed) {
   } catch (error) {
     if (error.status !== 404 && error.status !== 410) return notices.error(error.message);
   }
-  otherTabs.postMessage(null);
-  sessions = sessions.filter((session) => session.session_id !== doomed);
-  if (current.id !== doomed) return drawFrame();
+  listing.deleted(doomed);
+  if (current.id !== doomed) return;
   history.replaceState(null, "", "/");
   route();
 }
@@ -265,17 +253,9 @@ async function earlier() {
 
 // --- the list
 
-async function refresh() {
+async function refresh(read = () => listing.read()) {
   try {
-    const fetched = [];
-    let after = null;
-    for (let page = 0; page < pages && (page === 0 || after); page++) {
-      const answer = await ask(() => api.listSessions(after));
-      fetched.push(...answer.sessions);
-      after = answer.next;
-    }
-    [sessions, more] = [fetched, after !== null];
-    drawFrame();
+    await read();
   } catch (error) {
     if (current.id === null) notices.error(error.message); // with a session open, the connection state says it already
   }
@@ -296,14 +276,13 @@ function draw() {
 function drawFrame() {
   const { id, view } = current;
   const count = view.start + view.messages.length;
-  const known = new Map(sessions.map((session) => [session.session_id, session]));
+  const known = new Map(listing.sessions.map((session) => [session.session_id, session]));
   // The open one is listed even where it is older than what was fetched, and as this tab sees it.
   if (view.log && !current.gone) known.set(id, { ...known.get(id), ...view.session, message_count: count, agent_running: view.run !== null });
-  list.draw({ sessions: [...known.values()].sort((a, b) => b.updated_at - a.updated_at), current: id, more });
+  list.draw({ sessions: [...known.values()].sort((a, b) => b.updated_at - a.updated_at), current: id, more: listing.more });
   const session = view.log ? view.session : known.get(id);
   const title = id === null ? "New session" : session ? titleOf(session) : "Backchat";
-  find("#title").textContent = title;
-  find("#subtitle").textContent = session ? [session.model, plural(view.log ? count : session.message_count, "message")].filter(Boolean).join(" · ") : "";
+  find("session-heading").draw(title, session ? [session.model, plural(view.log ? count : session.message_count, "message")] : []);
   const { branched_from: branchedFrom } = view.session;
   const origin = known.get(branchedFrom?.session_id);
   transcript.drawOrigin(branchedFrom, origin ? titleOf(origin) : "another session");
@@ -314,8 +293,7 @@ function drawFrame() {
 function drawConnection() {
   const state = current.socket?.state ?? "closed";
   connection.hidden = current.id === null;
-  connection.dataset.connection = state;
-  connection.textContent = CONNECTION[state];
+  connection.draw(state);
   drawPresence();
 }
 
@@ -327,26 +305,6 @@ function drawPresence() {
 
 function drawPending(here) {
   transcript.drawPending(here.socket.pending.filter(({ typed }) => typed), here.socket.state === "open");
-}
-
-// --- the session list on a narrow screen
-
-function openMenu() {
-  showMenu(true);
-  find("#close-menu").focus();
-}
-
-function closeMenu() {
-  if (!document.body.classList.contains("menu-open")) return;
-  showMenu(false);
-  find("#open-menu").focus();
-}
-
-function showMenu(shown) {
-  document.body.classList.toggle("menu-open", shown);
-  find("#scrim").hidden = !shown;
-  find("main").inert = shown;
-  find("#open-menu").setAttribute("aria-expanded", String(shown));
 }
 
 // --- wires
@@ -373,13 +331,13 @@ on(transcript, "open-session", ({ id }) => go(id));
 on(list, "new-session", () => create().catch((error) => notices.error(error.message)));
 on(list, "open-session", ({ id }) => go(id));
 on(list, "delete-session", ({ id }) => remove(id));
-on(list, "more-sessions", () => { pages++; refresh(); });
-on(find("#open-menu"), "click", openMenu);
-on(find("#close-menu"), "click", closeMenu);
-on(find("#scrim"), "click", closeMenu);
-addEventListener("keydown", ({ key }) => key === "Escape" && closeMenu());
+on(list, "more-sessions", () => refresh(() => listing.readOn()));
+on(listing, "change", drawFrame);
+on(find("#open-menu"), "click", openDrawer);
+on(find("#close-menu"), "click", closeDrawer);
+on(find("#scrim"), "click", closeDrawer);
+addEventListener("keydown", ({ key }) => key === "Escape" && closeDrawer());
 addEventListener("popstate", route);
-otherTabs.onmessage = refresh;
 document.addEventListener("visibilitychange", () => !document.hidden && refresh());
 
 route();

@@ -25,6 +25,18 @@ class SignIn extends HTMLElement {
     return this.#asked;
   }
 
+  // Makes a request; one that is refused waits for the token and is made again.
+  async signedIn(request) {
+    for (;;) {
+      try {
+        return await request();
+      } catch (error) {
+        if (error.status !== 401) throw error;
+        await this.ask();
+      }
+    }
+  }
+
   async #try() {
     try {
       await login(this.field.value);

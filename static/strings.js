@@ -15,7 +15,9 @@ export const sessions = {};
 
 // --- the connection, who is here, and the sign-in
 
-export const connection = {};
+export const connection = {
+  states: { connecting: "Connecting…", open: "Connected", reconnecting: "Reconnecting…", closed: "Not connected" },
+};
 
 // --- everything around them
 
