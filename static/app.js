@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import "./composer.js";
 import "./connection-state.js";
 import { closeDrawer, openDrawer } from "./drawer.js";
+import { editable, editLine, editOf, stands } from "./editing.js";
 import { plural } from "./figures.js";
 import { Listing } from "./listing.js";
 import "./notices.js";
@@ -11,8 +12,9 @@ import "./queue.js";
 import "./session-heading.js";
 import { titleOf } from "./session-list.js";
 import "./sign-in.js";
-import { commandName } from "./slash.js";
+import { asMessage, changesTranscript, commandName } from "./slash.js";
 import { SessionSocket } from "./socket.js";
+import { composer as words } from "./strings.js";
 import { apply, emptyView, prepend } from "./transcript.js";
 import "./transcript-view.js";
 
@@ -162,22 +164,33 @@ function settled(here, { submit, result, error }) {
 }
 
 function takeBack({ command, prefill }) {
-  // A message may look like a command; sent again, it must stay a message.
-  const text = commandName(prefill, composer.commands) === null ? prefill : `/${prefill}`;
   // What undo takes off can be had again; what leaves the queue is nowhere else.
-  if (!composer.text || command === "queue") composer.giveBack(text);
-  else return;
+  if (composer.text && command !== "queue") return;
+  composer.giveBack(asMessage(prefill, composer.commands)); // sent again, it must stay a message
   composer.focus();
 }
 
 function refused({ text, typed, if_revision }, { message, data }) {
+  const edit = editOf(text);
+  const again = typed && edit && composer.editing === null && stands(edit.id, current.view);
   // Joined to what is typed meanwhile a command would be a message; one without a text of its own is quickly typed again.
   const command = composer.commands.find(({ name }) => name === commandName(text, composer.commands));
   const back = typed && !(composer.text.trim() && command?.arguments.every(({ type }) => type !== "text"));
-  if (back) composer.giveBack(text);
-  const stale = if_revision === 0 ? "Not done: the session was not on screen yet. Your line is back below." : `Not done: this session has changed since, in another tab or by a line still on its way.${back ? " Your line is back below." : ""}`;
-  const names = Array.isArray(data?.nearest) ? data.nearest.map((name) => name.replace(/^\//, "")) : [];
-  notices.error(data?.code === "stale_revision" ? stale : message, names);
+  if (again) editMessage(edit.id, edit.text);
+  else if (back) composer.giveBack(text);
+  if (data?.code === "stale_revision") notices.error(if_revision === 0 ? words.notSeen : words.changedSince(back));
+  else notices.error(message, data?.code === "unknown_command" && back ? waysOut(data.nearest) : []);
+}
+
+// What else a line with an unknown name could be; by then it may have been changed.
+function waysOut(nearest) {
+  const change = (text) => { composer.text = text; composer.focus(); };
+  const names = nearest.map((name) => ({ label: words.command(name), act: () => change(composer.text.replace(/^\s*\/\S*/, `/${name}`)) }));
+  return [...names, { label: words.sendAsMessage, act: () => {
+    const text = asMessage(composer.text, composer.commands);
+    change("");
+    submitLine(text);
+  } }];
 }
 
 // --- what the person does
@@ -208,10 +221,22 @@ function press(line, undone) {
 }
 
 // Changing the transcript means the one that is on screen; whatever else is said is welcome in any case.
-function meantFor(line) {
-  const name = commandName(line, composer.commands);
-  const rewrites = composer.commands.some((command) => command.name === name && command.changes_transcript);
-  return rewrites ? current.view.revision : undefined;
+const meantFor = (line) => (changesTranscript(line, composer.commands) ? current.view.revision : undefined);
+
+// `text` where some of the editing is done already.
+function editMessage(id, text) {
+  const message = current.view.messages.find((one) => one.id === id);
+  if (message) composer.edit({ ...editable(message), ...(text !== undefined && { text }) });
+}
+
+function submitEdit(edit) {
+  notices.clear();
+  if (!stands(edit.id, current.view)) {
+    return notices.error(words.editGone(edit.id), [{ label: words.sendAsNew, act: () => { composer.edited(); submitLine(asMessage(edit.text, composer.commands)); } }]);
+  }
+  composer.edited();
+  current.socket.submit(editLine(edit), { ifRevision: current.view.revision });
+  transcript.toEnd();
 }
 
 // A second line may be submitted while the session for the first is being made.
@@ -311,16 +336,14 @@ function drawPending(here) {
 
 const on = (target, type, react) => target.addEventListener(type, (event) => react(event.detail));
 on(composer, "submit-line", ({ text }) => submitLine(text));
+on(composer, "edit-last", () => editMessage(current.view.messages.findLast(({ role }) => role === "user")?.id));
+on(composer, "submit-edit", submitEdit);
 on(composer, "stop", () => press("/stop", "the reply cannot be stopped now."));
 on(queue, "take-out", ({ id }) => press(`/queue drop ${id}`, "the message cannot be taken out now."));
 on(queue, "go-on", () => press("/queue go", "nothing can be sent now."));
 on(queue, "leave", () => composer.focus());
 composer.complete = async (text) => current.socket?.request("complete", { text }) ?? { candidates: [] };
-on(notices, "choose", ({ name }) => {
-  composer.text = composer.text.replace(/^\s*\/\S*/, `/${name}`);
-  composer.focus();
-});
-on(notices, "dismiss", () => composer.focus());
+on(notices, "leave", () => composer.focus());
 on(transcript, "earlier", earlier);
 on(transcript, "pick", ({ id, variant }) => press(`/pick ${id} ${variant}`, "another variant cannot be shown now."));
 on(transcript, "redo", () => {

@@ -1,6 +1,9 @@
 // What the server answered and what went wrong, close to where it was typed. Stays until dismissed or until the next line.
-// Tells "choose" {name} when one of the offered commands is taken.
+// Tells "leave" when what had the focus is no longer there.
+//
+// An action is {label, act}: a button that takes the notice away and calls `act`.
 import { h, tell } from "./dom.js";
+import { composer as strings } from "./strings.js";
 
 class NoticeBoard extends HTMLElement {
   connectedCallback() {
@@ -11,24 +14,30 @@ class NoticeBoard extends HTMLElement {
   }
 
   clear() {
-    this.status.replaceChildren();
-    this.alert.replaceChildren();
+    this.#keepingFocus(() => [this.status, this.alert].forEach((region) => region.replaceChildren()));
   }
 
-  notice(text) {
-    this.#show(this.status, text, []);
+  notice(text, actions = []) {
+    this.#show(this.status, text, actions);
   }
 
-  error(text, names = []) {
-    this.#show(this.alert, text, names);
+  error(text, actions = []) {
+    this.#show(this.alert, text, actions);
   }
 
-  #show(region, text, names) {
+  #show(region, text, actions) {
+    const close = (act) => this.#keepingFocus(() => { box.remove(); act?.(); });
     const box = h("div", { class: "notice" },
-      h("div", { class: "text", dir: "auto" }, text),
-      names.map((name) => h("button", { type: "button", onclick: () => { box.remove(); tell(this, "choose", { name }); } }, `/${name}`)),
-      h("button", { type: "button", class: "quiet", "aria-label": "Dismiss", onclick: () => { box.remove(); tell(this, "dismiss"); } }, "✕"));
-    region.replaceChildren(box);
+      h("div", { class: "said" }, h("div", { class: "text", dir: "auto" }, text),
+        actions.length > 0 && h("div", { class: "ways" }, actions.map(({ label, act }) => h("button", { type: "button", onclick: () => close(act) }, label)))),
+      h("button", { type: "button", class: "quiet", "aria-label": strings.dismiss, onclick: () => close() }, "✕"));
+    this.#keepingFocus(() => region.replaceChildren(box));
+  }
+
+  #keepingFocus(change) {
+    const within = this.contains(document.activeElement);
+    change();
+    if (within && document.activeElement === document.body) tell(this, "leave");
   }
 }
 

@@ -1,5 +1,6 @@
 // The messages that wait for the end of a reply. Tells "take-out" {id}, "go-on", and "leave" when what had the focus is no longer there.
 import { h, say, tell } from "./dom.js";
+import { composer as strings } from "./strings.js";
 
 class MessageQueue extends HTMLElement {
   #items = new Map();
@@ -10,14 +11,14 @@ class MessageQueue extends HTMLElement {
     this.go = h("button", { type: "button", onclick: () => tell(this, "go-on") });
     this.list = h("ul", { "aria-labelledby": "waiting", "aria-live": "polite", "aria-relevant": "additions" });
     this.append(
-      h("div", { class: "top" }, h("h2", { id: "waiting" }, "Waiting"), h("p", { "aria-live": "polite" }, this.when), this.go), this.list);
+      h("div", { class: "top" }, h("h2", { id: "waiting" }, strings.waiting), h("p", { "aria-live": "polite" }, this.when), this.go), this.list);
     this.hidden = true;
   }
 
   // Elements are kept, so that the focus is.
   draw({ queue, paused, running }) {
-    say(this.when, paused ? "Paused: these wait until you send them on. A new message goes before them." : "for the end of this reply");
-    say(this.go, running ? "Go on" : "Send now");
+    say(this.when, paused ? strings.paused : strings.untilEnd);
+    say(this.go, running ? strings.goOn : strings.sendNow);
     if (!paused && document.activeElement === this.go) tell(this, "leave");
     this.go.hidden = !paused;
     const at = [...this.list.children].findIndex((item) => item.contains(document.activeElement));
@@ -45,11 +46,11 @@ class MessageQueue extends HTMLElement {
   }
 
   #item({ id, preview }) {
-    const text = preview || "(no text)";
+    const text = preview || strings.noText;
     return h("li", {}, h("span", { class: "text", dir: "auto" }, text), h("button", {
-      type: "button", class: "quiet", title: "Take it out, back into the composer", "aria-label": `Take out: ${text}`,
+      type: "button", class: "quiet", title: strings.takeOutHint, "aria-label": strings.takeOutOf(text),
       onclick: () => tell(this, "take-out", { id }),
-    }, "Take out"));
+    }, strings.takeOut));
   }
 }
 

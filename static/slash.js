@@ -3,6 +3,7 @@
 
 const LINE = /^[ \t\r\n]*\/([a-z][a-z0-9_-]*)(?:([ \t\r\n])[ \t\r\n]*([^]*))?$/i;
 const BEGINNING = /^[ \t\r\n]*\/([a-z][a-z0-9_-]*)?$/i;
+const WHITE_BEGINNING = /^[ \t\r\n]*/;
 const WHITE_END = /[ \t\r\n]+$/;
 
 function read(text, commands) {
@@ -16,6 +17,15 @@ function read(text, commands) {
 
 // The name of the command that a line is, known or not; null for a message.
 export const commandName = (text, commands) => read(text.replace(WHITE_END, ""), commands).name ?? null;
+
+// Whether a line means the transcript that is on screen. Before the table is known any command may.
+export function changesTranscript(text, commands) {
+  const name = commandName(text, commands);
+  return name !== null && (commands.length === 0 || commands.some((one) => one.name === name && one.changes_transcript));
+}
+
+// The line that sends this text as a message, whatever it looks like.
+export const asMessage = (text, commands) => (commandName(text, commands) === null ? text : text.replace(WHITE_BEGINNING, "/"));
 
 // As much of a command's name as is typed, if nothing else is; null where no name is being typed.
 export function nameTyped(text) {

@@ -3,7 +3,59 @@
 
 // --- the composer, its palette, the queue and the notices
 
-export const composer = {};
+export const composer = {
+  message: "Message",
+  invite: "Message, or / for commands",
+  inviteNext: "Write the next message",
+  send: "Send",
+  stop: "Stop",
+
+  commands: "Commands",
+  values: (usage, argument) => `${usage}: ${argument}`,
+  now: (what) => `Now: ${what}`,
+  groups: {
+    recent: "Recently used",
+    take_back: "Take back",
+    session: "Session",
+    model: "Model",
+    queue: "Reply and queue",
+    look: "Look",
+    names: "Commands",
+    mentioned: "Found in what they do",
+  },
+  types: {
+    count: "a whole number from 1",
+    word: "one word",
+    text: "the rest of the line",
+    message: "the number of a message",
+    place: "the number of a message, or @ and that of a revision",
+  },
+
+  editing: (id) => `Editing #${id}`,
+  editingHeard: (id) => `Editing message ${id}. Escape cancels.`,
+  escapeCancels: "Escape cancels",
+  partsStay: (count) => (count === 1 ? "what else it has stays" : `its ${count} other parts stay`),
+  cancelEdit: "Cancel the edit",
+  editCancelled: "The edit is cancelled.",
+  editGone: (id) => `Not done: message #${id} is not on screen any more; it was taken off in the meantime. Your text is kept here.`,
+  sendAsNew: "Send as a new message",
+
+  dismiss: "Dismiss",
+  command: (name) => `/${name}`,
+  sendAsMessage: "Send as a message",
+  notSeen: "Not done: the session was not on screen yet. Your line is back below.",
+  changedSince: (back) => `Not done: this session has changed since, in another tab or by a line still on its way.${back ? " Your line is back below." : ""}`,
+
+  waiting: "Waiting",
+  untilEnd: "for the end of this reply",
+  paused: "Paused: these wait until you send them on. A new message goes before them.",
+  goOn: "Go on",
+  sendNow: "Send now",
+  takeOut: "Take out",
+  takeOutOf: (text) => `Take out: ${text}`,
+  takeOutHint: "Take it out, back into the composer",
+  noText: "(no text)",
+};
 
 // --- the transcript and its messages
 

@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from backchat.commands import PlainMessage, describe, parse
+from backchat.commands import TABLE, WHITE_SPACE, Invocation, PlainMessage, describe, parse
 from backchat.completion import typing
 from backchat.errors import BadArgument, InvalidParams, UnknownCommand
 from backchat.page import static_directory
+from backchat.transcript import text_of
 from tests.support.client import Json
 
 NODE = shutil.which("node")
@@ -86,6 +87,27 @@ def test_the_page_takes_a_line_for_the_command_that_the_server_takes_it_for() ->
 
 
 @needs_node
+def test_a_line_means_the_transcript_on_screen_where_its_command_changes_that_and_as_long_as_that_is_unknown() -> None:
+    means = called("slash.js", *(("changesTranscript", line, COMMANDS) for line in LINES))
+    names = [command_of(line) for line in LINES]
+    assert means == [name in TABLE and TABLE[name].changes_transcript for name in names]
+    unknown = called("slash.js", *(("changesTranscript", line, []) for line in LINES))
+    assert all(early or name is None for early, name in zip(unknown, names, strict=True))
+    others = ("hello", "/etc/hosts", "//undo")
+    assert called("slash.js", *(("changesTranscript", line, []) for line in others)) == [False] * len(others)
+
+
+@needs_node
+def test_a_line_sent_as_a_message_is_one_to_the_server_with_every_character_of_it() -> None:
+    lines = [line for line in LINES if line.strip(WHITE_SPACE) and not line.strip(WHITE_SPACE).startswith("//")]
+    sent = called("slash.js", *(("asMessage", line, COMMANDS) for line in lines))
+    for line, message in zip(lines, sent, strict=True):
+        parsed = parse(message)
+        assert isinstance(parsed, PlainMessage)
+        assert parsed.text == line.strip(WHITE_SPACE)
+
+
+@needs_node
 def test_the_page_asks_for_values_wherever_the_server_has_some_and_never_for_a_message() -> None:
     found = called("slash.js", *(("argumentTyped", line, COMMANDS) for line in LINES))
     asked = {line for line, typed in zip(LINES, found, strict=True) if typed and typed["argument"]["completes"]}
@@ -129,6 +151,93 @@ def test_the_page_knows_how_much_of_a_name_is_typed() -> None:
     expected = {"/": "", " /U": "u", "/undo": "undo", "/undo ": None, "//": None, "x/": None, "/é": None, "": None}
     found = called("slash.js", *(("nameTyped", line) for line in expected))
     assert dict(zip(expected, found, strict=True)) == expected
+
+
+# The list of commands.
+
+
+def found(typed: str, *recent: str) -> dict[str, list[str]]:
+    """The names that are listed for what is typed of one, by group."""
+    [groups] = called("fitting.js", ("listed", COMMANDS, typed, recent))
+    return {group["group"]: [command["name"] for command in group["commands"]] for group in groups}
+
+
+@needs_node
+def test_with_nothing_typed_every_command_is_listed_once_what_was_used_lately_first() -> None:
+    groups = found("", "usage", "retry", "nobody", "title", "new", "undo")
+    assert groups.pop("recent") == ["usage", "retry", "title", "new"]
+    named = [(group, name) for group, names in groups.items() for name in names]
+    recent = ("usage", "retry", "title", "new")
+    assert sorted(named) == sorted((one.group, one.name) for one in describe() if one.name not in recent)
+    order = [one.name for one in describe()]
+    assert all(names == sorted(names, key=order.index) for names in groups.values())
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("typed", "groups"),
+    [
+        ("u", {"recent": ["usage"], "names": ["undo"]}),
+        ("re", {"names": ["retry", "redo", "prev"]}),
+        ("do", {"names": ["undo", "redo"]}),
+        ("token", {"mentioned": ["usage"]}),
+        ("back", {"mentioned": ["retry", "undo", "redo"]}),
+        ("title", {"names": ["title"]}),
+        ("nobody", {}),
+    ],
+)
+def test_names_that_begin_with_what_is_typed_come_before_those_that_have_it_inside_and_what_only_mentions_it(
+    typed: str, groups: dict[str, list[str]]
+) -> None:
+    assert found(typed, "usage") == groups
+
+
+@needs_node
+def test_a_name_that_is_whole_comes_first() -> None:
+    table = [{"name": name, "summary": ""} for name in ("goto", "retitle", "go", "got")]
+    [groups] = called("fitting.js", ("listed", table, "go"))
+    assert [command["name"] for command in groups[0]["commands"]] == ["go", "goto", "got"]
+
+
+@needs_node
+def test_the_names_used_lately_are_few_and_each_is_there_once() -> None:
+    names = [f"c{number}" for number in range(20)]
+    [again, many] = called("fitting.js", ("used", ["a", "b"], "b"), ("used", names, "new"))
+    assert again == ["b", "a"]
+    assert many == ["new", *names[:7]]
+
+
+# Editing a message.
+
+
+TEXTS = ("zwei", "3 rivers", "-- 3", "#4 x", "/undo", "//undo", "--", "a\nb", "1", "𝄞")
+
+
+@needs_node
+def test_the_line_of_an_edit_says_to_the_server_what_the_page_means() -> None:
+    lines = called("editing.js", *(("editLine", {"id": 12, "text": text}) for text in TEXTS))
+    for text, line in zip(TEXTS, lines, strict=True):
+        parsed = parse(line)
+        assert isinstance(parsed, Invocation)
+        assert (parsed.command.name, parsed.values) == ("edit", {"message": 12, "text": text})
+    read = called("editing.js", *(("editOf", line) for line in lines))
+    assert read == [{"id": 12, "text": text} for text in TEXTS]
+    others = ("/edit 12", "/edit 12 ", "/edit -- x", "/edit x", "/edits 1 x", "x /edit 1 x", "/undo 1")
+    assert called("editing.js", *(("editOf", line) for line in others)) == [None] * len(others)
+
+
+@needs_node
+def test_what_is_edited_of_a_message_is_its_text_and_the_rest_of_it_stays() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:,"}}
+    text = {"type": "text", "text": "what?"}
+    contents: tuple[Any, ...] = ("plain", [image, text, text], [text], [image], ["loose", {"type": "text"}], {"a": 1})
+    messages = [{"id": 7, "content": content} for content in contents]
+    edited = called("editing.js", *(("editable", message) for message in messages))
+    assert [(one["text"], one["parts"]) for one in edited] == [
+        ("plain", 0), ("what? what?", 1), ("what?", 0), ("", 1), ("", 1), ("", 0)
+    ]  # fmt: skip
+    # As the server reads a text, but for what is none.
+    assert [one["text"] for one in edited[:5]] == [text_of(content) for content in contents[:5]]
 
 
 # Figures.

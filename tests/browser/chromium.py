@@ -72,7 +72,7 @@ class Tab:
         self.page = page
         self.sockets: list[WebSocket] = []
         page.on("websocket", lambda socket: self.sockets.append(socket))
-        self.composer = page.get_by_role("textbox", name="Message", exact=True)
+        self.composer = page.get_by_label("Message", exact=True)
         self.send = page.get_by_role("button", name="Send", exact=True)
         self.stop = page.get_by_role("button", name="Stop", exact=True)
         self.log = page.get_by_role("log")

@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import Route, expect
 
 from backchat.commands import TABLE
+from tests.browser.axe import accessible
 from tests.browser.chromium import Person, Tab, each
 from tests.browser.setting import SAILING, Given, session
 from tests.support.client import client
@@ -16,10 +17,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 SAID = [message["content"] for message in SAILING["messages"]]
 
 
-async def offers(tab: Tab, *names: str) -> None:
-    """Waits until the list of commands is these, the first of them chosen."""
+async def offers(tab: Tab, *names: str, chosen: bool = True) -> None:
+    """Waits until the list of commands is these, the first of them chosen, or none."""
     await each(tab.options, *(f"/{name}" for name in names))
-    await expect(tab.chosen).to_contain_text(f"/{names[0]}")
+    await each(tab.chosen, *([f"/{names[0]}"] if chosen else []))
 
 
 # Answers.
@@ -70,6 +71,27 @@ async def test_an_unknown_command_keeps_the_line_and_a_click_on_the_nearest_name
     await expect(tab.composer).to_be_focused()
     await tab.press("Enter")
     await tab.shows()
+
+
+async def test_a_line_with_an_unknown_name_can_be_sent_as_a_message(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    await tab.connected()
+    await tab.submit("/nobody knows")
+    await expect(tab.alert).to_contain_text("There is no command /nobody.")
+    await expect(tab.composer).to_have_value("/nobody knows")
+    # By keys, and with what has become of the line.
+    await tab.press("End")
+    await tab.type(" it")
+    await tab.press("Shift+Tab", "Shift+Tab")
+    await expect(tab.alert.get_by_role("button", name="Send as a message")).to_be_focused()
+    await tab.press("Enter")
+    await tab.shows(*SAID, "/nobody knows it", "/nobody knows it")
+    await expect(tab.composer).to_have_value("")
+    await expect(tab.composer).to_be_focused()
+    await expect(tab.alert).to_be_empty()
 
 
 async def test_an_argument_that_cannot_be_taken_is_explained_and_keeps_the_line(
@@ -150,29 +172,86 @@ async def test_text_that_an_input_method_is_composing_is_not_sent_by_its_enter(s
 # The list of commands.
 
 
-async def test_a_slash_lists_the_commands_and_typing_on_narrows_the_list(server: Running, user: Person) -> None:
+async def test_a_slash_lists_the_commands_in_groups_and_typing_on_narrows_the_list(
+    server: Running, user: Person
+) -> None:
     tab = await user.opens(server.http)
     await expect(tab.palette).to_be_hidden()
     await tab.ready()
     await tab.composer.focus()
     await tab.type("/")
-    await offers(tab, *TABLE)
-    for number, command in enumerate(TABLE.values()):
+    by_group = sorted(TABLE.values(), key=lambda one: [other.group for other in TABLE.values()].index(one.group))
+    await offers(tab, *(command.name for command in by_group), chosen=False)
+    for number, command in enumerate(by_group):
         await expect(tab.options.nth(number)).to_contain_text(command.usage)
         await expect(tab.options.nth(number)).to_contain_text(command.summary)
     await tab.type("U")
     await offers(tab, "undo", "usage")
     await tab.type("s")
-    await offers(tab, "usage")
+    await offers(tab, "usage", "status")
     await tab.type("x")
     await expect(tab.palette).to_be_hidden()
     await tab.press("Backspace")
-    await offers(tab, "usage")
+    await offers(tab, "usage", "status")
     await tab.type(" ")
     await expect(tab.palette).to_be_hidden()
     for text in ("no /", "//", "/ undo", "/etc/"):
         await tab.composer.fill(text)
         await expect(tab.palette).to_be_hidden()
+    # What one looks for may be in the middle of a name, or in what a command does: then none is chosen for one.
+    await tab.composer.fill("/do")
+    await offers(tab, "undo", "redo")
+    await tab.composer.fill("/token")
+    await offers(tab, "usage", chosen=False)
+    await tab.press("Enter")
+    await expect(tab.alert).to_contain_text("There is no command /token.")
+
+
+async def test_a_slash_alone_does_nothing_by_enter_and_is_a_combobox_until_the_list_is_put_away(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    await tab.connected()
+    await expect(tab.composer).to_be_focused()
+    assert await tab.composer.get_attribute("role") is None
+    await tab.type("/")
+    await tab.press("Enter", "Enter", "Home", "End", "PageUp", "PageDown", "Enter")
+    await expect(tab.composer).to_have_value("/")
+    await expect(tab.send).to_be_disabled()
+    await expect(tab.chosen).to_have_count(0)
+    for name, value in {"role": "combobox", "aria-expanded": "true", "aria-controls": "commands"}.items():
+        await expect(tab.composer).to_have_attribute(name, value)
+    await accessible(tab)
+    await tab.press("ArrowUp")
+    await expect(tab.chosen).to_contain_text(f"/{list(TABLE)[-1]}")
+    await tab.press("Escape")
+    await expect(tab.palette).to_be_hidden()
+    assert await tab.composer.get_attribute("role") is None
+    # It stays away until the text changes.
+    await tab.title.click()
+    await tab.composer.focus()
+    await expect(tab.palette).to_be_hidden()
+    await tab.type("x")
+    await tab.press("Backspace")
+    await expect(tab.palette).to_be_visible()
+    await tab.shows(*SAID)
+
+
+async def test_what_was_used_lately_comes_first_in_every_tab(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    for line in ("/usage", "/status", "/usage", "/nobody", "hello"):
+        await tab.submit(line)
+        await expect(tab.composer).to_have_value("/nobody" if line == "/nobody" else "")
+    tab = await user.opens(server.http)
+    await tab.connected()
+    await tab.type("/")
+    recent = tab.palette.get_by_role("group", name="Recently used")
+    await each(recent.get_by_role("option"), "/usage", "/status")
+    await expect(tab.options).to_have_count(len(TABLE))
+    await tab.type("s")
+    await offers(tab, "status", "stop", "system")
+    await each(recent.get_by_role("option"), "/status")
 
 
 async def test_a_slash_typed_before_the_commands_are_known_lists_them_once_they_are(
