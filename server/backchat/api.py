@@ -22,6 +22,7 @@ from backchat.foreign import messages_of
 from backchat.registry import Sessions
 from backchat.store.base import Place, Summary
 from backchat.transcript import Created
+from backchat.words import MOST_QUERY
 
 MOST_SESSIONS: Final = 200
 """The most sessions in one page of the list."""
@@ -90,16 +91,25 @@ class Api:
 
     async def _list(self, request: Request) -> Response:
         query = request.query_params
-        if unknown := set(query) - {"after", "limit"}:
+        if unknown := set(query) - ({"q", "limit"} if "q" in query else {"after", "limit"}):
             raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
         limit = whole_number(query, "limit", 1, MOST_SESSIONS)
         limit = 50 if limit is None else limit
+        if "q" in query:
+            return await self._search(query["q"], limit)
         place = _place(query["after"]) if "after" in query else None
         # One more than asked for tells whether there are more.
         found = await self._sessions.list(place, limit + 1)
         shown = found[:limit]
         following = _cursor(shown[-1]) if len(found) > limit else None
         return json_response({"sessions": [self._summary(summary) for summary in shown], "next": following})
+
+    async def _search(self, words: str, limit: int) -> Response:
+        if len(words) > MOST_QUERY:
+            raise InvalidParams(f"A search takes at most {MOST_QUERY} characters.")
+        found = await self._sessions.search(words, limit)
+        sessions = [{**self._summary(one.summary), "match": one.match} for one in found]
+        return json_response({"sessions": sessions, "next": None})
 
     def _summary(self, summary: Summary) -> dict[str, Any]:
         return {

@@ -1,6 +1,7 @@
 """All sessions of the server, by id: at most one live object for each, and a bounded number of idle ones in memory."""
 
 import asyncio
+import builtins
 import logging
 import secrets
 import time
@@ -10,7 +11,7 @@ from contextlib import asynccontextmanager
 from backchat.errors import BackchatError, NoSuchSession
 from backchat.hub.local import LocalHub
 from backchat.sessions import OWNER, Run, Session, Surroundings
-from backchat.store.base import Place, Store, Summary
+from backchat.store.base import Found, Place, Store, Summary
 from backchat.transcript import SESSION_ID, Created, Message
 from backchat.views import Offer
 
@@ -81,6 +82,11 @@ class Sessions:
     async def list(self, after: Place | None, limit: int) -> list[Summary]:
         """Stored sessions, last updated first. Raises StorageFailed."""
         return await self._store.sessions(OWNER, after, limit)
+
+    async def search(self, query: str, limit: int) -> builtins.list[Found]:
+        """Stored sessions that have all words of a query, last updated first (see `Store.search`). Raises
+        StorageFailed."""
+        return await self._store.search(OWNER, query, limit)
 
     async def forget_ops(self) -> None:
         """Drops all op records from the store that are too old. Raises StorageFailed."""

@@ -111,6 +111,22 @@ class Summary(Struct, frozen=True, kw_only=True):
     updated_at: float
 
 
+class Match(Struct, frozen=True, kw_only=True):
+    """What was found of a message: its id, and the piece of its text around it, on one line."""
+
+    message_id: int
+    before: str
+    match: str
+    after: str
+
+
+class Found(Struct, frozen=True):
+    """A session that was looked for; `match` is None where only its title has what was."""
+
+    summary: Summary
+    match: Match | None
+
+
 Place = tuple[float, str]
 """Where a list goes on: the `updated_at` and the id of the last session seen."""
 
@@ -167,6 +183,11 @@ class Store(Protocol):
 
     async def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
         """Sessions that are not deleted, last updated first, beyond `after`. Raises StorageFailed."""
+
+    async def search(self, owner: str, query: str, limit: int) -> list[Found]:
+        """Sessions that are not deleted whose title or one of whose messages has all words of the query, the last as
+        the beginning of a word; last updated first. All sessions where the query is white space. Raises
+        StorageFailed."""
 
     async def prune(self, forgotten: float) -> bool:
         """Drops a bounded number of op records from `forgotten` (seconds since the epoch) and before; their op_ids

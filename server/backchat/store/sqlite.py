@@ -1,5 +1,5 @@
-"""The tables (DESIGN section 2), and all the SQL there is. One `Database` is one SQLite connection; nothing here
-knows of asyncio.
+"""The tables (DESIGN section 2), and the SQL for all but the index of search.py. One `Database` is one SQLite
+connection; nothing here knows of asyncio.
 
 WAL mode with synchronous=FULL: a commit that returned survives a power cut (G1).
 """
@@ -16,7 +16,19 @@ from typing import Any, Final, Self
 import msgspec
 
 from backchat.errors import DataDirectoryError, NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
-from backchat.store.base import Checkpoint, Commit, Epochs, KnownOp, Loaded, Place, SessionInfo, Summary
+from backchat.store import search
+from backchat.store.base import (
+    Checkpoint,
+    Commit,
+    Epochs,
+    Found,
+    KnownOp,
+    Loaded,
+    Match,
+    Place,
+    SessionInfo,
+    Summary,
+)
 from backchat.transcript import (
     EVENT_NAMES,
     EVENT_TYPES,
@@ -29,10 +41,14 @@ from backchat.transcript import (
     Tree,
     Usage,
     fold,
+    text_of,
 )
+from backchat.words import Excerpt, expression, searched, searched_content
 
 BUSY_SECONDS: Final = 10.0
 """How long a write waits for another process (an import) to finish its own."""
+MOST_READ: Final = 8 * 1024 * 1024
+"""After how many characters of messages, as JSON, a search shows no more of what it found."""
 PRUNED: Final = 100
 """How many op records are dropped at once: few enough that no commit waits noticeably."""
 
@@ -129,6 +145,29 @@ MIGRATIONS: Final = (
 
     ALTER TABLE event ADD COLUMN name TEXT;
     """,
+    # For searches; store/search.py says what is in them.
+    """
+    CREATE TABLE searched (
+        number INTEGER PRIMARY KEY,
+        session_id TEXT NOT NULL UNIQUE,
+        title TEXT
+    );
+
+    CREATE VIRTUAL TABLE search USING fts5(
+        text, content='', columnsize=0, prefix='1', tokenize='unicode61 remove_diacritics 2'
+    );
+
+    INSERT INTO search (search, rank) VALUES ('pgsz', 1000);
+
+    INSERT INTO searched (session_id, title) SELECT id, title FROM session ORDER BY created_at, id;
+
+    INSERT INTO search (rowid, text)
+        SELECT number << 31 | 2147483647, searched_text(title) FROM searched WHERE title IS NOT NULL ORDER BY number;
+
+    INSERT INTO search (rowid, text)
+        SELECT number << 31 | m.id, searched_content(m.content)
+        FROM searched CROSS JOIN message m ON m.session_id = searched.session_id ORDER BY number, m.id;
+    """,
 )
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -171,6 +210,9 @@ class Database:
                 self._db.execute("PRAGMA fullfsync = ON")
                 self._db.execute("PRAGMA checkpoint_fullfsync = ON")
             self._migrate()
+            # Where a search puts what it finds. Not in a file, where others could read it.
+            self._db.execute("PRAGMA temp_store = MEMORY")
+            self._db.execute("CREATE TEMP TABLE hit (number INTEGER PRIMARY KEY, message INTEGER NOT NULL)")
         except sqlite3.Error as error:
             self._db.close()
             raise DataDirectoryError(f"Cannot use the database {self.path}: {error}.") from error
@@ -194,6 +236,10 @@ class Database:
             return
         if version > len(MIGRATIONS):
             raise DataDirectoryError(f"The database {self.path} was written by a newer version of Backchat.")
+        self._db.create_function("searched_text", 1, searched, deterministic=True)
+        self._db.create_function(
+            "searched_content", 1, lambda stored: searched_content(_content(stored)), deterministic=True
+        )
         with self._transaction("BEGIN EXCLUSIVE"):
             # Another process may have come first.
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -255,6 +301,9 @@ class Database:
                     else:
                         results.append(None)
                     self._db.execute("RELEASE one")
+                search.index(
+                    self._db, (commit for commit, error in zip(commits, results, strict=True) if error is None)
+                )
         except sqlite3.Error as error:
             return [error] * len(commits)
         return results
@@ -412,28 +461,83 @@ class Database:
         """See `Store.sessions`."""
         at, last_id = (None, None) if after is None else after
         rows = self._db.execute(
-            "SELECT s.id, s.title, s.model, s.workspace, s.personality, coalesce(m.depth, 0), s.created_at, e.at"
-            " FROM session s"
-            " JOIN event e ON e.session_id = s.id"
-            " AND e.revision = (SELECT max(revision) FROM event WHERE session_id = s.id)"
-            " LEFT JOIN message m ON m.session_id = s.id AND m.id = e.head"
+            f"SELECT {_SUMMARY} FROM session s {_LATEST}"  # noqa: S608 - constants
             " WHERE s.owner = ?1 AND s.deleted_at IS NULL AND (?2 IS NULL OR (e.at, s.id) < (?2, ?3))"
             " ORDER BY e.at DESC, s.id DESC LIMIT ?4",
             (owner, at, last_id, limit),
         )
-        return [
-            Summary(
-                session_id=row[0],
-                title=row[1],
-                model=row[2],
-                workspace=row[3],
-                personality=row[4],
-                message_count=row[5],
-                created_at=row[6],
-                updated_at=row[7],
+        return [_summary(row) for row in rows]
+
+    def search(self, owner: str, query: str, limit: int) -> list[Found]:
+        """See `Store.search`. Raises sqlite3.Error."""
+        words = expression(query)
+        if words is None:
+            return [Found(summary, None) for summary in self.sessions(owner, None, limit)]
+        with self._transaction("BEGIN"):
+            self._db.execute("DELETE FROM hit")
+            # The first of each session. Several times as fast as GROUP BY, which would sort what is in order.
+            self._db.execute(
+                "INSERT OR IGNORE INTO hit SELECT rowid >> 31, rowid & ?1 FROM search WHERE search MATCH ?2"
+                " ORDER BY rowid",
+                (search.TITLE, words),
             )
-            for row in rows
+            rows = self._db.execute(
+                f"SELECT nullif(hit.message, ?2), {_SUMMARY} FROM hit"  # noqa: S608 - constants
+                " CROSS JOIN searched ON searched.number = hit.number"
+                f" CROSS JOIN session s ON s.id = searched.session_id {_LATEST}"
+                " WHERE s.owner = ?1 AND s.deleted_at IS NULL ORDER BY e.at DESC, s.id DESC LIMIT ?3",
+                (owner, search.TITLE, limit),
+            ).fetchall()
+        found = [(message_id, _summary(row)) for message_id, *row in rows]
+        texts: dict[str, str] = {}
+        left = MOST_READ
+        for message_id, summary in found:
+            if message_id is not None and left > 0:
+                (content,) = self._db.execute(
+                    "SELECT content FROM message WHERE session_id = ? AND id = ?", (summary.session_id, message_id)
+                ).fetchone()
+                left -= len(content)
+                texts[summary.session_id] = text_of(_content(content))
+        shown = search.excerpts(query, texts)
+        return [
+            Found(summary, None if message_id is None else _match(message_id, shown.get(summary.session_id)))
+            for message_id, summary in found
         ]
+
+
+_SUMMARY: Final = "s.id, s.title, s.model, s.workspace, s.personality, coalesce(m.depth, 0), s.created_at, e.at"
+_LATEST: Final = (
+    "JOIN event e ON e.session_id = s.id AND e.revision = (SELECT max(revision) FROM event WHERE session_id = s.id)"
+    " LEFT JOIN message m ON m.session_id = s.id AND m.id = e.head"
+)
+
+
+def _summary(row: Sequence[Any]) -> Summary:
+    session_id, title, model, workspace, personality, message_count, created_at, updated_at = row
+    return Summary(
+        session_id=session_id,
+        title=title,
+        model=model,
+        workspace=workspace,
+        personality=personality,
+        message_count=message_count,
+        created_at=created_at,
+        updated_at=updated_at,
+    )
+
+
+def _match(message_id: int, shown: Excerpt | None) -> Match:
+    if shown is None:
+        return Match(message_id=message_id, before="", match="", after="")
+    return Match(message_id=message_id, before=shown.before, match=shown.match, after=shown.after)
+
+
+def _content(stored: str) -> Any:
+    """The content of a message for a search, which must not fail because of one that is damaged."""
+    try:
+        return _decode(stored)
+    except msgspec.DecodeError:
+        return None
 
 
 def _message_row(session_id: str, added: Added) -> tuple[Any, ...]:

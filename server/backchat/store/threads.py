@@ -12,17 +12,18 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from backchat.errors import StorageFailed
-from backchat.store.base import Checkpoint, Commit, Done, Loaded, Place, Store, Summary
+from backchat.store.base import Checkpoint, Commit, Done, Found, Loaded, Place, Store, Summary
 from backchat.store.sqlite import Database
 
 _log = logging.getLogger("backchat.store")
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 class ThreadedStore(Store):
@@ -32,10 +33,9 @@ class ThreadedStore(Store):
     def __init__(self, directory: Path) -> None:
         self._writer = Database(directory)
         self.epochs = self._writer.begin_epoch()
-        self._reader = Database(directory)
-        self._reader_lock = threading.Lock()
-        # Threads that would only wait for the lock are not worth having.
-        self._reading: anyio.CapacityLimiter | None = None
+        self._reader = _Reader(directory)
+        # Of its own, so that no session waits for a search.
+        self._searcher = _Reader(directory)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[tuple[Commit, Done]] = []
         self._checkpoints: dict[str, Checkpoint] = {}
@@ -142,28 +142,16 @@ class ThreadedStore(Store):
             _log.exception("a commit's completion failed")
 
     async def load(self, session_id: str, forgotten: float) -> Loaded:
-        return await self._read(self._reader.load, session_id, forgotten)
+        return await self._reader.read(Database.load, session_id, forgotten)
 
     async def reply(self, session_id: str, op_id: str) -> bytes | None:
-        return await self._read(self._reader.reply, session_id, op_id)
+        return await self._reader.read(Database.reply, session_id, op_id)
 
     async def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
-        return await self._read(self._reader.sessions, owner, after, limit)
+        return await self._reader.read(Database.sessions, owner, after, limit)
 
-    async def _read(self, read: Callable[..., _T], *arguments: Any) -> _T:
-        if self._reading is None:
-            self._reading = anyio.CapacityLimiter(1)
-
-        def alone() -> _T:
-            # A reader whose task was cancelled may still be at work.
-            with self._reader_lock:
-                return read(*arguments)
-
-        try:
-            return await anyio.to_thread.run_sync(alone, limiter=self._reading)
-        except sqlite3.Error as error:
-            _log.error("a read failed: %s", error)
-            raise StorageFailed from error
+    async def search(self, owner: str, query: str, limit: int) -> list[Found]:
+        return await self._searcher.read(Database.search, owner, query, limit)
 
     async def close(self) -> None:
         if self._loop is not None and self._thread is not None:
@@ -172,5 +160,38 @@ class ThreadedStore(Store):
                 await self._idle
             self._jobs.put(None)
             await anyio.to_thread.run_sync(self._thread.join)
+        self._searcher.close()
         self._reader.close()
         self._writer.close()
+
+
+class _Reader:
+    """A connection to the database on threads that only read, one at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._database = Database(directory)
+        self._lock = threading.Lock()
+        # Threads that would only wait for the lock are not worth having.
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    async def read(
+        self, read: Callable[Concatenate[Database, _P], _T], *arguments: _P.args, **options: _P.kwargs
+    ) -> _T:
+        """What a method of the database returns. Raises StorageFailed."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(1)
+
+        def alone() -> _T:
+            # A reader whose task was cancelled may still be at work.
+            with self._lock:
+                return read(self._database, *arguments, **options)
+
+        try:
+            return await anyio.to_thread.run_sync(alone, limiter=self._limiter)
+        except sqlite3.Error as error:
+            _log.error("a read failed: %s", error)
+            raise StorageFailed from error
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._database.close()
