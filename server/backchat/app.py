@@ -34,6 +34,7 @@ from backchat.models import Models
 from backchat.names import checked_name, made_up_name
 from backchat.prompts import personalities
 from backchat.registry import Sessions
+from backchat.rendering import Rendering
 from backchat.runs import Bounds, Runs
 from backchat.sessions import Run, Session
 from backchat.store.threads import ThreadedStore
@@ -91,6 +92,7 @@ class Backchat:
             op_id_seconds=settings.op_id_hours * 3600,
             clock=clock,
         )
+        self._rendering = Rendering()
         self._limits = Limits(
             in_flight=settings.in_flight,
             outbox_frames=settings.outbox_frames,
@@ -180,7 +182,7 @@ class Backchat:
             else:
                 raise InvalidParams("A new session has nothing to resume: after and log go with /ws/ID.")
             async with opened as session:
-                await Connection(websocket, session, name, self._limits).serve(after, log)
+                await Connection(websocket, session, name, self._rendering, self._limits).serve(after, log)
         except BackchatError as error:
             await close(websocket, error.close, str(error), self._settings.send_seconds)
 

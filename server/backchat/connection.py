@@ -6,6 +6,7 @@ that is sent goes through the outbox, so its order is defined.
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -16,9 +17,20 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from backchat import frames
 from backchat.errors import BackchatError, InvalidRequest
-from backchat.frames import BadFrame, Complete, Messages, RequestId, Result, Submit, Who
+from backchat.frames import (
+    BadFrame,
+    Complete,
+    Messages,
+    Render,
+    RenderParams,
+    RequestId,
+    Result,
+    Submit,
+    Who,
+)
 from backchat.outbox import Outbox
-from backchat.sessions import Session
+from backchat.rendering import Rendering
+from backchat.sessions import Answer, Session
 
 TRANSPORT: Final = "backchat.transport"
 """The ASGI extension of server.py: `abort()` drops a connection without asking its peer, `send(texts)` writes several
@@ -37,15 +49,19 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Connection:
     """Serves one accepted WebSocket until either side closes it. `name` is that of whoever is at the far end."""
 
-    def __init__(self, websocket: WebSocket, session: Session, name: str, limits: Limits) -> None:
+    def __init__(self, websocket: WebSocket, session: Session, name: str, rendering: Rendering, limits: Limits) -> None:
         self.who = Who(secrets.token_hex(4), name)
         self._websocket = websocket
         self._session = session
+        self._rendering = rendering
         self._limits = limits
         self.outbox = Outbox(limits.outbox_frames, limits.outbox_characters)
         self._in_flight = 0
         self._room: asyncio.Future[None] | None = None
         self._sending_since: float | None = None
+        # One rendering at a time, so that a connection that asks for many waits its turn among the others.
+        self._to_render: deque[tuple[RenderParams, Answer]] = deque()
+        self._renderer: asyncio.Task[None] | None = None
 
     async def serve(self, after: int | None, log: str | None) -> None:
         """Attaches, then reads and writes until the connection ends. Raises what `Session.ready` raises before it
@@ -58,6 +74,8 @@ class Connection:
         finally:
             self._session.detach(self.who)
             watch()
+            if self._renderer is not None:
+                self._renderer.cancel()
             writer.cancel()
             (end,) = await asyncio.gather(writer, return_exceptions=True)
         if isinstance(end, Exception):
@@ -93,8 +111,22 @@ class Connection:
                     self._session.page(request.params, answer)
                 case Complete():
                     self._session.complete(request.params, answer)
+                case Render():
+                    self._to_render.append((request.params, answer))
+                    if self._renderer is None:
+                        self._renderer = asyncio.get_running_loop().create_task(self._render())
                 case _:
                     assert_never(request)
+
+    async def _render(self) -> None:
+        while self._to_render:
+            params, answer = self._to_render.popleft()
+            try:
+                result: Result | BackchatError = await self._rendering.render(self._session, params)
+            except BackchatError as error:
+                result = error
+            answer(result)
+        self._renderer = None
 
     def _answer(self, request_id: RequestId, result: Result | BackchatError) -> None:
         self._in_flight -= 1

@@ -22,6 +22,8 @@ PROTOCOL: Final = 1
 MOST_OP_ID: Final = 64
 MOST_MESSAGES: Final = 200
 """The most messages in a page."""
+MOST_RENDERED: Final = 50
+"""The most messages that are rendered at once."""
 DEEPEST: Final = 64
 """How deeply content may be nested, so that every JSON library in the way can read it."""
 
@@ -73,6 +75,20 @@ class CompleteParams(Struct, forbid_unknown_fields=True, frozen=True):
     text: str
 
 
+class RenderParams(Struct, forbid_unknown_fields=True, frozen=True):
+    """Messages to render, by id, and the live run, from code point `after` of its text on."""
+
+    messages: list[int] = []
+    run_id: str | None = None
+    after: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.messages) > MOST_RENDERED:
+            raise ValueError(f"messages takes at most {MOST_RENDERED} ids.")
+        if self.after < 0:
+            raise ValueError("after cannot be negative.")
+
+
 class _Request(Struct, tag_field="method", forbid_unknown_fields=True, frozen=True, kw_only=True):
     jsonrpc: Literal["2.0"] = "2.0"
     id: RequestId = None
@@ -90,9 +106,18 @@ class Complete(_Request, tag="complete", frozen=True, kw_only=True):
     params: CompleteParams
 
 
-Request = Submit | Messages | Complete
+class Render(_Request, tag="render", frozen=True, kw_only=True):
+    params: RenderParams
 
-_METHODS: Final = {"submit": SubmitParams, "messages": MessagesParams, "complete": CompleteParams}
+
+Request = Submit | Messages | Complete | Render
+
+_METHODS: Final = {
+    "submit": SubmitParams,
+    "messages": MessagesParams,
+    "complete": CompleteParams,
+    "render": RenderParams,
+}
 _decoder: Final = msgspec.json.Decoder(Request)
 
 
@@ -375,7 +400,33 @@ class Completion(Struct, frozen=True):
     candidates: list[Candidate]
 
 
-Result = Reply | Page | Completion
+class RenderedMessage(Struct, frozen=True):
+    """The HTML of each text block of a message's content, in order; null where one is not rendered."""
+
+    id: int
+    html: list[str | None]
+
+
+class RenderedRun(Struct, frozen=True):
+    """A live run's text from `after` to `end`, as HTML, in code points: `html` reaches up to `until` and stays as it is
+    whatever is still written, `tail` is the rest; null, and `html` empty, where that is not rendered."""
+
+    run_id: str
+    after: int
+    until: int
+    end: int
+    html: str
+    tail: str | None
+
+
+class Rendered(Struct, frozen=True):
+    """The result of `render`: the first of the messages, one at the least, and the run, null where it is not live."""
+
+    messages: list[RenderedMessage]
+    run: RenderedRun | None
+
+
+Result = Reply | Page | Completion | Rendered
 
 _encode = msgspec.json.Encoder().encode
 

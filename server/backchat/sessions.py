@@ -25,6 +25,7 @@ from backchat.backends.base import Delta, Prompt, Report
 from backchat.commands import Invocation, PlainMessage, describe, parse
 from backchat.errors import (
     BackchatError,
+    NoSuchMessage,
     OpIdReused,
     SessionDeleted,
     StaleRevision,
@@ -286,6 +287,20 @@ class Session:
             self._around.ask_models()
         found = completion.candidates(typed, self._published, self._tree, self._around.offer())
         answer(Completion(typed.start, completion.complete(typed, found)))
+
+    def message(self, number: int) -> Message:
+        """A published message, on screen or not. Raises NoSuchMessage, StorageFailed."""
+        if not self._loaded:
+            raise StorageFailed
+        node = self._tree.get(number) if 0 < number <= self._published.last_message else None
+        if node is None:
+            raise NoSuchMessage(number)
+        return node.message
+
+    def live_text(self, run_id: str) -> str | None:
+        """What the run that clients see has written so far; None where it is not this one."""
+        run = self._shown_run
+        return str(run.text) if run is not None and run.run_id == run_id else None
 
     async def attach(self, who: Who, subscriber: Subscriber, after: int | None, log: str | None) -> None:
         """Subscribes, and sends `attached` first. With `after` (and `log`) what was missed since, if it can be told.

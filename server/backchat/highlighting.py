@@ -1,0 +1,102 @@
+"""Code as HTML with a class for each kind of word.
+
+Heavy: it brings pygments. Import it late, and not on the event loop.
+"""
+
+from functools import cache
+from html import escape
+from itertools import groupby
+from typing import Any, Final
+
+from pygments.lexers import find_lexer_class, get_all_lexers  # type: ignore[import-untyped]
+from pygments.token import Token  # type: ignore[import-untyped]
+
+MOST_CODE: Final = 20_000
+"""Code of more characters than this is shown without colours: a lexer takes long over it."""
+
+LANGUAGES: Final = {
+    "bash", "bat", "c", "c++", "c#", "clojure", "cmake", "css", "dart", "diff", "docker", "elixir",
+    "erlang", "fish", "fortran", "fsharp", "go", "graphql", "groovy", "haskell", "hcl", "html", "http", "ini",
+    "java", "javascript", "json", "jsx", "julia", "kotlin", "less", "lua", "make", "matlab", "nasm", "nginx",
+    "nim", "nix", "objective-c", "ocaml", "pascal", "perl", "php", "powershell", "protobuf", "python",
+    "r", "ruby", "rust", "scala", "scheme", "scss", "sh", "sql", "swift", "tcl", "terraform", "tex", "toml",
+    "tsx", "typescript", "vb.net", "viml", "xml", "yaml", "zig",
+}  # fmt: skip
+"""Whatever else a fence names is shown without colours. Lexers are regular expressions, some of which take for ever
+over some texts, with the interpreter's lock held: these have been tried (tests/test_rendering.py)."""
+
+CLASSES: Final = {
+    Token.Comment: "c",
+    Token.Comment.Preproc: "cp",
+    Token.Keyword: "k",
+    Token.Keyword.Constant: "kc",
+    Token.Keyword.Type: "kt",
+    Token.Literal.Number: "m",
+    Token.Literal.String: "s",
+    Token.Literal.String.Escape: "se",
+    Token.Literal.String.Interpol: "si",
+    Token.Name.Attribute: "na",
+    Token.Name.Builtin: "nb",
+    Token.Name.Class: "nc",
+    Token.Name.Constant: "no",
+    Token.Name.Decorator: "nd",
+    Token.Name.Exception: "ne",
+    Token.Name.Function: "nf",
+    Token.Name.Tag: "nt",
+    Token.Name.Variable: "nv",
+    Token.Operator.Word: "ow",
+    Token.Generic.Deleted: "gd",
+    Token.Generic.Heading: "gh",
+    Token.Generic.Inserted: "gi",
+    Token.Generic.Output: "go",
+    Token.Generic.Prompt: "gp",
+    Token.Generic.Subheading: "gu",
+}
+"""What has a class, with all that pygments counts among it; the same as pygments' own. static/transcript.css has the
+colours."""
+
+
+def highlighted(code: str, language: str) -> str:
+    """Code as HTML: escaped, and coloured where the language is known and the code is not too long."""
+    lexer = _lexer(language.lower()) if len(code) <= MOST_CODE else None
+    if lexer is None:
+        return escape(code)
+    words = list(lexer.get_tokens(code))
+    if "".join(text for _, text in words) != code:
+        # What a lexer makes nothing of, some drop.
+        return escape(code)
+    pieces: list[str] = []
+    for name, group in groupby(words, key=lambda word: _class_of(word[0])):
+        text = escape("".join(text for _, text in group))
+        pieces.append(f'<span class="{name}">{text}</span>' if name else text)
+    return "".join(pieces)
+
+
+@cache
+def _class_of(kind: Any) -> str:
+    while kind not in CLASSES:
+        if kind.parent is None:
+            return ""
+        kind = kind.parent
+    return CLASSES[kind]
+
+
+@cache
+def _names() -> dict[str, str]:
+    """The name of the lexer for each alias of a language."""
+    names: dict[str, str] = {}
+    for name, aliases, _, _ in get_all_lexers(plugins=False):
+        if not LANGUAGES.isdisjoint(aliases):
+            names |= dict.fromkeys(aliases, name)
+    return names
+
+
+def _lexer(language: str) -> Any:
+    name = _names().get(language)
+    return None if name is None else _made(name)
+
+
+@cache
+def _made(name: str) -> Any:
+    # What stands there is shown, blank lines too.
+    return find_lexer_class(name)(stripnl=False, ensurenl=False)

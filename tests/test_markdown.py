@@ -1,0 +1,249 @@
+"""Markdown as HTML: what it looks like, what it takes, and that nothing else comes out."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backchat import markdown
+from backchat.highlighting import CLASSES, LANGUAGES, MOST_CODE, highlighted
+from backchat.markdown import TooMuch, rendered, settled, typed
+
+
+class Parsed(HTMLParser):
+    """HTML as a browser would read it: its tags with their attributes, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.other: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs)
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_comment(self, data: str) -> None:
+        self.other.append(data)
+
+    def handle_decl(self, decl: str) -> None:
+        self.other.append(decl)
+
+    def handle_pi(self, data: str) -> None:
+        self.other.append(data)
+
+    def unknown_decl(self, data: str) -> None:
+        self.other.append(data)
+
+
+LINK = 'target="_blank" rel="noopener noreferrer nofollow"'
+
+
+def code(html: str, language: str = "") -> str:
+    """A block of code."""
+    return (
+        f'<div class="code" dir="ltr"><div class="code-head"><span>{language}</span></div>'
+        f'<pre><code class="hl">{html}</code></pre></div>'
+    )
+
+
+def link(url: str, text: str | None = None) -> str:
+    """A link."""
+    return f'<a href="{url}" {LINK}>{text or url}</a>'
+
+
+def said(html: str) -> str:
+    """A paragraph as it was typed."""
+    return f'<p class="typed" dir="auto">{html}</p>'
+
+
+# Looks.
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("one\ntwo", '<p dir="auto">one<br>\ntwo</p>\n'),
+        ("*a* **b** ~~c~~ `d`", '<p dir="auto"><em>a</em> <strong>b</strong> <s>c</s> <code>d</code></p>\n'),
+        ("# a", '<h3 dir="auto">a</h3>\n'),
+        ("###### a", '<h6 dir="auto">a</h6>\n'),
+        ("3. a\n   - b", '<ol start="3" dir="auto">\n<li>a\n<ul>\n<li>b</li>\n</ul>\n</li>\n</ol>\n'),
+        ("> a", '<blockquote dir="auto">\n<p>a</p>\n</blockquote>\n'),
+        ("a\n\n---", '<p dir="auto">a</p>\n<hr>\n'),
+        ("<b>a</b>", '<p dir="auto">&lt;b&gt;a&lt;/b&gt;</p>\n'),
+        ("<!-- a -->", '<p dir="auto">&lt;!-- a --&gt;</p>\n'),
+        ("", ""),
+    ],
+)
+def test_markdown_looks_like_this(text: str, html: str) -> None:
+    assert rendered(text) == html
+
+
+def test_a_table_has_a_frame_and_its_columns_are_aligned_by_classes() -> None:
+    html = rendered("|a|b|c|\n|-|:-:|-:|\n|1|2|3|")
+    assert html.startswith('<div class="table"><table dir="auto">')
+    assert '<td>1</td>\n<td class="center">2</td>\n<td class="right">3</td>' in html
+    assert html.endswith("</table>\n</div>")
+
+
+def test_code_is_coloured_where_its_language_is_known() -> None:
+    assert rendered("```python x\nif 1: pass\n```") == code(
+        '<span class="k">if</span> <span class="m">1</span>: <span class="k">pass</span>\n', "python"
+    )
+    assert rendered("~~~PY\npass\n~~~") == code('<span class="k">pass</span>\n', "PY")
+    assert rendered("```brainfuck\n<->\n```") == code("&lt;-&gt;\n", "brainfuck")
+    assert rendered("```\n\n<a>\n```") == code("\n&lt;a&gt;\n")
+    assert rendered("    <a>") == code("&lt;a&gt;\n")
+
+
+def test_code_that_is_long_is_not_coloured() -> None:
+    assert "<span" in highlighted("1" * MOST_CODE, "python")
+    assert highlighted("1" * (MOST_CODE + 1), "python") == "1" * (MOST_CODE + 1)
+
+
+@settings(deadline=None)
+@given(st.text(), st.sampled_from(sorted(LANGUAGES)))
+def test_colours_change_nothing_of_the_code(text: str, language: str) -> None:
+    parser = Parsed(highlighted(text, language))
+    assert parser.text == text
+    assert {name for _, attributes in parser.tags for name in attributes["class"].split()} <= set(CLASSES.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("[a](https://b.c)", link("https://b.c", "a")),
+        ("<https://b.c>", link("https://b.c")),
+        ("<a@b.c>", link("mailto:a@b.c", "a@b.c")),
+        ("https://b.c/d_(e)_f", link("https://b.c/d_(e)_f")),
+        ("(https://b.c/d).", f"({link('https://b.c/d')})."),
+        ("**https://b.c**", f"<strong>{link('https://b.c')}</strong>"),
+        ("看https://b.c/d。好", f"看{link('https://b.c/d')}。好"),
+        ("https://b.c?d[]=1", link("https://b.c?d%5B%5D=1", "https://b.c?d[]=1")),
+        ("HTTPS://b.c/é", link("HTTPS://b.c/%C3%A9", "HTTPS://b.c/é")),
+        ("mailto:a@b.c.", f"{link('mailto:a@b.c')}."),
+        ("[a https://b.c](https://d.e)", link("https://d.e", "a https://b.c")),
+        ("`https://b.c`", "<code>https://b.c</code>"),
+        ("README.md www.b.c a@b.c xhttps://b.c https:// b.c", "README.md www.b.c a@b.c xhttps://b.c https:// b.c"),
+        ("[a](/b) [c](d) [e](#f) [g](//h.i)", "[a](/b) [c](d) [e](#f) [g](//h.i)"),
+        ("![a](https://b.c/d.png)", link("https://b.c/d.png", "a")),
+        ("![](https://b.c/d.png)", link("https://b.c/d.png")),
+        ("[![a](https://b.c/d.png)](https://e.f)", link("https://e.f", "a")),
+        ("[a][b]\n\n[b]: https://c.d", link("https://c.d", "a")),
+    ],
+)
+def test_links_lead_to_the_web_and_to_mail_only_and_a_picture_is_a_link(text: str, html: str) -> None:
+    assert rendered(text).split("\n")[0] == f'<p dir="auto">{html}</p>'
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("  *a*\n\n\n    b", said("  *a*\n\n\n    b")),
+        ("# a\r\n> b", said("# a\n&gt; b")),
+        ("`a` <b>", said("<code>a</code> &lt;b&gt;")),
+        ("a `b\n\nc` d", said("a `b\n\nc` d")),
+        ("a https://b.c.", said(f"a {link('https://b.c')}.")),
+        ("[a](https://b.c)", said(f"[a]({link('https://b.c')})")),
+        ("a\n```sh\n b\n```\n\n c", said("a") + code(" b\n", "sh") + said(" c")),
+        ("```\na", code("a\n")),
+        ("&amp; \\* a\\\nb  \nc", said("&amp;amp; \\* a\\\nb  \nc")),
+        (" ", ""),
+    ],
+)
+def test_what_a_person_typed_stays_as_it_is_but_for_code_and_links(text: str, html: str) -> None:
+    assert typed(text) == html
+
+
+# Bounds.
+
+DENSE = [
+    "[", "![", "]", "](", "[a](", "[`", "[[a](b)](c) ", "![a](https://b)", "![[]", "*a_", "**a*b", "*_", "*a **b ",
+    "~~a ", "`a", "<a", "<https://a", "&#x", "\\", "https://a ", "https://a/(b", "https://a/[b", "https:",
+    "mailto:a@", "|a", "|a|b|\n|-|-|\n", "- ", "1. ", "> ", ">", "- a\n", "> a\n", "a\n", "# a\n", "a\n===\n",
+    "[a]: b\n", "[a]: b\n\n[a] ", "[a\n", "```\n", "    a\n", "\t", "\n", "<!--", "<![CDATA[", "\r", "\0", "é*ß_",
+]  # fmt: skip
+
+
+def calls(parse: Callable[[str], object], text: str) -> int:
+    """How many calls of functions it takes to parse a text, or to find that it would take too many."""
+    count = 0
+
+    def called(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    sys.setprofile(called)
+    try:
+        with contextlib.suppress(TooMuch):
+            parse(text)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("unit", DENSE)
+def test_no_text_takes_long(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markdown, "MOST_STEPS", 2_000)
+    text = unit * (8_000 // len(unit))
+    assert max(calls(parse, text) for parse in (rendered, typed, settled)) < 500_000
+
+
+@pytest.mark.parametrize("nested", ["> ", "- ", "1. "])
+def test_what_is_nested_too_deeply_is_refused_rather_than_cut_off(nested: str) -> None:
+    assert ">a" in rendered(nested * 20 + "a")
+    for depth in range(20, 60):
+        with contextlib.suppress(TooMuch):
+            assert ">a" in rendered(nested * depth + "a")
+    with pytest.raises(TooMuch):
+        rendered(nested * 60 + "a")
+
+
+def test_emphasis_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(TooMuch):
+        rendered("*a _b " * 60 + "x" + "_ c*" * 60)
+
+
+def test_a_table_of_nothing_is_refused() -> None:
+    with pytest.raises(TooMuch):
+        rendered("|a" * 250 + "|\n" + "|-" * 250 + "|\n" + "|\n" * 250)
+
+
+# What can no longer change.
+
+LINES = [
+    "a", "b c", "# d", "---", "===", "- e", "  f", "    g", "1. h", "> i",
+    "```", "~~~py", "|j|k|", "|-|-|", "", "", " ", "\t", "*l*", "`m", "\\",
+]  # fmt: skip
+documents = st.lists(st.sampled_from(LINES), max_size=30).flatmap(
+    lambda lines: st.builds(str.join, st.sampled_from(["\n", "\r\n", "\r"]), st.just(lines))
+)
+
+
+@given(documents | st.text("ab \n\t-*#>`~|=123.", max_size=80), st.data())
+def test_what_is_settled_stays_and_all_of_it_together_is_the_whole(text: str, data: st.DataObject) -> None:
+    """A reply that grows by random pieces: what was said to be settled is never taken back."""
+    cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=8).map(sorted))
+    html, after = "", 0
+    for end in [*cuts, len(text)]:
+        until = after + settled(text[after:end])
+        html += rendered(text[after:until])
+        after = until
+        assert html + rendered(text[after:end]) == rendered(text[:end])
+
+
+def test_all_but_the_last_block_is_settled() -> None:
+    assert settled("a") == 0
+    assert settled("a\n\nb") == 0
+    assert settled("a\n\nb\n") == 3
+    assert settled("é\r\n\r\n- b\r\n- c\r\n\r\nd\r\n") == len("é\r\n\r\n- b\r\n- c\r\n\r\n")
+    assert settled("# a\n```\nb\n\nc\n") == 4
