@@ -1,6 +1,7 @@
 """Markdown as HTML: what it looks like, what it takes, and that nothing else comes out."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from backchat import markdown
 from backchat.highlighting import CLASSES, LANGUAGES, MOST_CODE, highlighted
 from backchat.markdown import TooMuch, rendered, settled, typed
+from backchat.page import static_directory
 
 
 class Parsed(HTMLParser):
@@ -44,6 +46,9 @@ class Parsed(HTMLParser):
     def unknown_decl(self, data: str) -> None:
         self.other.append(data)
 
+
+FOREVER = 1e9
+HEX = re.compile(r"#([0-9a-f]{6}|[0-9a-f]{3})\b")
 
 LINK = 'target="_blank" rel="noopener noreferrer nofollow"'
 
@@ -106,14 +111,20 @@ def test_code_is_coloured_where_its_language_is_known() -> None:
 
 
 def test_code_that_is_long_is_not_coloured() -> None:
-    assert "<span" in highlighted("1" * MOST_CODE, "python")
-    assert highlighted("1" * (MOST_CODE + 1), "python") == "1" * (MOST_CODE + 1)
+    assert "<span" in highlighted("1" * MOST_CODE, "python", FOREVER)
+    assert highlighted("1" * (MOST_CODE + 1), "python", FOREVER) == "1" * (MOST_CODE + 1)
+
+
+def test_code_that_takes_long_is_not_coloured() -> None:
+    assert highlighted("1", "python", 0) == "1"
+    # Lexers of C look from each empty line to the end of all.
+    assert rendered("```c\n" + "\n" * (MOST_CODE - 1) + "1\n```") == code("\n" * (MOST_CODE - 1) + "1\n", "c")
 
 
 @settings(deadline=None)
 @given(st.text(), st.sampled_from(sorted(LANGUAGES)))
 def test_colours_change_nothing_of_the_code(text: str, language: str) -> None:
-    parser = Parsed(highlighted(text, language))
+    parser = Parsed(highlighted(text, language, FOREVER))
     assert parser.text == text
     assert {name for _, attributes in parser.tags for name in attributes["class"].split()} <= set(CLASSES.values())
 
@@ -247,3 +258,41 @@ def test_all_but_the_last_block_is_settled() -> None:
     assert settled("a\n\nb\n") == 3
     assert settled("é\r\n\r\n- b\r\n- c\r\n\r\nd\r\n") == len("é\r\n\r\n- b\r\n- c\r\n\r\n")
     assert settled("# a\n```\nb\n\nc\n") == 4
+
+
+# Colours.
+
+
+def sheet(name: str) -> str:
+    """A style sheet of the page."""
+    return (static_directory() / name).read_text(encoding="utf-8")
+
+
+def colours(value: str) -> list[str]:
+    """The two colours of a `light-dark()`, as six digits each."""
+    return [digits if len(digits) == 6 else "".join(digit * 2 for digit in digits) for digits in HEX.findall(value)]
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours (WCAG 2.2)."""
+
+    def luminance(digits: str) -> float:
+        parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_every_kind_of_word_has_a_colour_that_stands_out_by_day_and_by_night() -> None:
+    rules = re.findall(r"^\.hl ([^{]+)\{(.*)\}$", sheet("transcript.css"), re.MULTILINE)
+    named = [name for selector, _ in rules for name in re.findall(r"\.(\w+)", selector)]
+    assert sorted(named) == sorted(CLASSES.values())
+    papers = re.findall(r"--(?:paper|side|raised|mine): (light-dark\(.*?\));", sheet("style.css"))
+    assert len(papers) == 4
+    for _, style in rules:
+        for ink in re.findall(r"color: (light-dark\(.*?\));", style):
+            for paper in papers:
+                for one, other in zip(colours(ink), colours(paper), strict=True):
+                    assert contrast(one, other) >= 4.5

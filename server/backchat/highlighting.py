@@ -3,6 +3,7 @@
 Heavy: it brings pygments. Import it late, and not on the event loop.
 """
 
+import time
 from functools import cache
 from html import escape
 from itertools import groupby
@@ -22,8 +23,8 @@ LANGUAGES: Final = {
     "r", "ruby", "rust", "scala", "scheme", "scss", "sh", "sql", "swift", "tcl", "terraform", "tex", "toml",
     "tsx", "typescript", "vb.net", "viml", "xml", "yaml", "zig",
 }  # fmt: skip
-"""Whatever else a fence names is shown without colours. Lexers are regular expressions, some of which take for ever
-over some texts, with the interpreter's lock held: these have been tried (tests/test_rendering.py)."""
+"""Whatever else a fence names is shown without colours. Lexers are made of regular expressions, some of which take for
+ever over some texts, with the interpreter's lock held; over none of the texts that were tried do these."""
 
 CLASSES: Final = {
     Token.Comment: "c",
@@ -56,12 +57,18 @@ CLASSES: Final = {
 colours."""
 
 
-def highlighted(code: str, language: str) -> str:
-    """Code as HTML: escaped, and coloured where the language is known and the code is not too long."""
+def highlighted(code: str, language: str, seconds: float) -> str:
+    """Code as HTML: escaped, and coloured where the language is known, the code is not too long, and that takes this
+    thread no more than so many seconds of computing."""
     lexer = _lexer(language.lower()) if len(code) <= MOST_CODE else None
     if lexer is None:
         return escape(code)
-    words = list(lexer.get_tokens(code))
+    until = time.thread_time() + seconds
+    words: list[tuple[Any, str]] = []
+    for word in lexer.get_tokens(code):
+        words.append(word)
+        if time.thread_time() > until:
+            return escape(code)
     if "".join(text for _, text in words) != code:
         # What a lexer makes nothing of, some drop.
         return escape(code)

@@ -4,6 +4,7 @@ Heavy: it brings markdown-it, nh3 and pygments. Import it late, and not on the e
 """
 
 import re
+import time
 from collections.abc import Sequence
 from html import escape
 from typing import Final
@@ -27,6 +28,8 @@ MOST_STEPS: Final = 30_000
 densest text one for each; with nesting one line can take hundreds."""
 MOST_TOKENS: Final = 50_000
 """How many tokens the blocks of a text may have: a table makes cells of nothing."""
+MOST_SECONDS: Final = 0.25
+"""How much computing colours may take in one text. Lexers have nothing that could be counted."""
 MOST_LABEL: Final = 40
 """How many characters of a fence's language are shown."""
 SCHEMES: Final = ("http", "https", "mailto")
@@ -63,7 +66,7 @@ _LINK: Final = re.compile(rf"(?:{'|'.join(SCHEMES)}):", re.IGNORECASE)
 
 
 class TooMuch(Exception):
-    """A text is nested too deeply, or would take too long. Decided without a clock, so it is the same for everybody."""
+    """A text is nested too deeply, or would take too long. Decided without a clock: the same each time."""
 
 
 def rendered(text: str) -> str:
@@ -81,7 +84,7 @@ def typed(text: str) -> str:
     for token in _typed.parse("\n".join(lines), work):
         if token.type == "fence" and token.map is not None:
             start, end = token.map
-            pieces += [_paragraph(lines[done:start], work), _code(token.content, token.info)]
+            pieces += [_paragraph(lines[done:start], work), _code(token.content, token.info, work)]
             done = end
     pieces.append(_paragraph(lines[done:], work))
     return _cleaner.clean("".join(pieces))
@@ -112,15 +115,18 @@ def _paragraph(lines: list[str], work: EnvType) -> str:
     return f'<p class="typed" dir="auto">{"".join(inline)}</p>'
 
 
-def _code(code: str, info: str) -> str:
+def _code(code: str, info: str, work: EnvType) -> str:
     language = info.split(maxsplit=1)[0] if info.strip() else ""
     label = escape(language[:MOST_LABEL])
     if not code.endswith("\n"):
         # The end of a text that is still written; some lexers take nothing for a line before.
         code += "\n"
+    begun = time.thread_time()
+    html = highlighted(code, language, work["seconds"])
+    work["seconds"] -= time.thread_time() - begun
     return (
         f'<div class="code" dir="ltr"><div class="code-head"><span>{label}</span></div>'
-        f'<pre><code class="hl">{highlighted(code, language)}</code></pre></div>'
+        f'<pre><code class="hl">{html}</code></pre></div>'
     )
 
 
@@ -151,10 +157,10 @@ class _Renderer(RendererHTML):
             token.attrSet("class", str(style).removeprefix("text-align:"))
 
     def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        return _code(tokens[idx].content, tokens[idx].info)
+        return _code(tokens[idx].content, tokens[idx].info, env)
 
     def code_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        return _code(tokens[idx].content, "")
+        return _code(tokens[idx].content, "", env)
 
     def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return '<div class="table">' + self.renderToken(tokens, idx, options, env)
@@ -182,7 +188,7 @@ class _Renderer(RendererHTML):
 
 
 def _work() -> EnvType:
-    return {"steps": MOST_STEPS}
+    return {"steps": MOST_STEPS, "seconds": MOST_SECONDS}
 
 
 def _step(state: StateBlock | StateInline, *_: object) -> bool:
