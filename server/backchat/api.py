@@ -42,6 +42,10 @@ class _NewSession(Struct, forbid_unknown_fields=True):
     messages: list[Any] = msgspec.field(default_factory=list)
 
 
+class _Renaming(Struct, forbid_unknown_fields=True):
+    title: str | None
+
+
 class Api:
     """The routes, and what they need. `most_bytes` bounds the body of a request."""
 
@@ -62,6 +66,9 @@ class Api:
             Route("/api/sessions", self._signed_in(self._create), methods=["POST"]),
             Route("/api/sessions/{session_id}", self._signed_in(self._get), methods=["GET"]),
             Route("/api/sessions/{session_id}", self._signed_in(self._delete), methods=["DELETE"]),
+            Route("/api/sessions/{session_id}", self._signed_in(self._rename), methods=["PATCH"]),
+            Route("/api/sessions/{session_id}/restore", self._signed_in(self._restore), methods=["POST"]),
+            Route("/api/complete", self._signed_in(self._complete), methods=["GET"]),
             Route("/api/commands", self._signed_in(self._commands), methods=["GET"]),
         ]
 
@@ -120,10 +127,7 @@ class Api:
 
     async def _create(self, request: Request) -> Response:
         body = await self._body(request, _NewSession)
-        title = body.title
-        if title is not None:
-            check_text(title)
-            title = checked_title(title)
+        title = None if body.title is None else _title(body.title)
         messages = messages_of(body.messages, self._sessions.clock())
         async with self._sessions.create(Created(title=title), messages) as session:
             return json_response(session.status, 201)
@@ -135,6 +139,24 @@ class Api:
     async def _delete(self, request: Request) -> Response:
         async with self._sessions.use(request.path_params["session_id"]) as session:
             return json_response({"session_id": session.id, "deleted_at": await session.delete()})
+
+    async def _rename(self, request: Request) -> Response:
+        body = await self._body(request, _Renaming)
+        title = None if body.title is None else _title(body.title)
+        async with self._sessions.use(request.path_params["session_id"]) as session:
+            await session.rename(title)
+            return json_response(session.status)
+
+    async def _restore(self, request: Request) -> Response:
+        session_id = request.path_params["session_id"]
+        await self._sessions.restore(session_id)
+        return json_response({"session_id": session_id})
+
+    async def _complete(self, request: Request) -> Response:
+        query = request.query_params
+        if unknown := set(query) - {"text"}:
+            raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
+        return json_response(self._sessions.complete(query.get("text", "")))
 
     async def _commands(self, _: Request) -> Response:
         return json_response({"commands": describe(), "backend": self._backend})
@@ -201,6 +223,11 @@ def whole_number(query: QueryParams, name: str, least: int, most: int) -> int | 
     if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
         raise InvalidParams(f"{name} must be a whole number from {least} to {most}.")
     return int(text)
+
+
+def _title(text: str) -> str:
+    check_text(text)
+    return checked_title(text)
 
 
 def _cursor(summary: Summary) -> str:

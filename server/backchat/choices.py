@@ -34,7 +34,12 @@ def title(view: View, text: str | None = None) -> Outcome:
     if text is None:
         return Outcome(data={"title": view.state.title}, notice=f"Title: {view.state.title or 'none yet'}")
     text = checked_title(text)
-    return Outcome(data={"title": text}, events=(Decided(Titled(text), view.state.head),), notice=f"Title: {text}")
+    return Outcome(data={"title": text}, events=retitle(view, text).events, notice=f"Title: {text}")
+
+
+def retitle(view: View, title: str | None) -> Outcome:
+    """Sets a title as `checked_title` gives it, or takes it away; then the next message may give one."""
+    return Outcome(events=(Decided(Titled(title), view.state.head),))
 
 
 def model(view: View, name: str | None = None) -> Outcome:

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from backchat.errors import BackchatError, NoSuchSession
+from backchat.frames import Completion
 from backchat.hub.local import LocalHub
-from backchat.sessions import OWNER, Run, Session, Surroundings
+from backchat.sessions import OWNER, Run, Session, Surroundings, completed
 from backchat.store.base import Found, Place, Store, Summary
-from backchat.transcript import SESSION_ID, Created, Message
+from backchat.transcript import SESSION_ID, Created, Message, State, Tree
 from backchat.views import Offer
 
 _log = logging.getLogger("backchat.registry")
@@ -60,6 +61,12 @@ class Sessions:
     @asynccontextmanager
     async def use(self, session_id: str) -> AsyncIterator[Session]:
         """The session, in memory for as long as the context lasts. Raises what `Session.ready` raises."""
+        async with self._at(session_id) as session:
+            await session.ready()
+            yield session
+
+    @asynccontextmanager
+    async def _at(self, session_id: str) -> AsyncIterator[Session]:
         if not SESSION_ID.fullmatch(session_id):
             raise NoSuchSession
         # No await between the look-up and the insertion: there is never a second object.
@@ -67,7 +74,6 @@ class Sessions:
         if session is None:
             session = self._live[session_id] = Session(session_id, self._around)
         async with self._using(session):
-            await session.ready()
             yield session
 
     @asynccontextmanager
@@ -79,6 +85,11 @@ class Sessions:
             await session.create(created, list(messages))
             yield session
 
+    async def restore(self, session_id: str) -> None:
+        """Brings a deleted session back. Raises what `Session.restore` raises."""
+        async with self._at(session_id) as session:
+            await session.restore()
+
     async def list(self, after: Place | None, limit: int) -> list[Summary]:
         """Stored sessions, last updated first. Raises StorageFailed."""
         return await self._store.sessions(OWNER, after, limit)
@@ -87,6 +98,10 @@ class Sessions:
         """Stored sessions that have all words of a query, last updated first (see `Store.search`). Raises
         StorageFailed."""
         return await self._store.search(OWNER, query, limit)
+
+    def complete(self, text: str) -> Completion:
+        """What could stand where something is being typed, in a session that has yet to be made."""
+        return completed(text, State(), Tree(), self._around)
 
     async def forget_ops(self) -> None:
         """Drops all op records from the store that are too old. Raises StorageFailed."""

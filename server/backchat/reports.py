@@ -221,7 +221,7 @@ def _did(event: Event, tree: Tree) -> str:
         case Dropped(turn=number):
             return f"took out the turn of {message(number)}"
         case Titled(title=title):
-            return f"title: {line(title)}"
+            return "took the title away" if title is None else f"title: {line(title)}"
         case ModelChosen(model=model):
             return f"model: {model or 'the server’s own'}"
         case PersonalityChosen(personality=personality):

@@ -22,6 +22,7 @@ from msgspec import Struct, field
 
 from backchat import completion, frames, ops
 from backchat.backends.base import Delta, Prompt, Report
+from backchat.choices import retitle
 from backchat.commands import Invocation, PlainMessage, describe, parse
 from backchat.errors import (
     BackchatError,
@@ -160,6 +161,7 @@ class _Pending(Struct, kw_only=True):
     stopped: tuple[Run, StopRun] | None = None
     started: Run | None = None
     deletes: bool = False
+    restores: bool = False
     interruption: bool = False
     durable: bool
     op_id: str | None = None
@@ -279,14 +281,7 @@ class Session:
 
     def complete(self, params: CompleteParams, answer: Answer) -> None:
         """Answers with what could stand where something is being typed."""
-        typed = completion.typing(params.text)
-        if typed is None:
-            answer(Completion(len(params.text), []))
-            return
-        if typed.argument is not None and typed.argument.source == "models":
-            self._around.ask_models()
-        found = completion.candidates(typed, self._published, self._tree, self._around.offer())
-        answer(Completion(typed.start, completion.complete(typed, found)))
+        answer(completed(params.text, self._published, self._tree, self._around))
 
     def message(self, number: int) -> Message:
         """A published message, on screen or not. Raises NoSuchMessage, StorageFailed."""
@@ -338,6 +333,42 @@ class Session:
             self._deleted = True
         await done
         return view.at
+
+    async def restore(self) -> None:
+        """Brings the session back if it was deleted, as it was then; returns once that is durable. Raises
+        NoSuchSession, SessionUnreadable, StorageFailed."""
+        async with self._lock:
+            try:
+                # Should a commit have failed, everyone who waits is answered by this.
+                await self._ensure()
+            except SessionDeleted:
+                done = await self._restored()
+            else:
+                return
+        await done
+
+    async def _restored(self) -> asyncio.Future[None]:
+        """Done once the session, which is deleted, is back. Under the lock."""
+        if not self._loaded:
+            await self._load(deleted=True)
+            self._deleted = True
+        # It stays deleted until that is durable, so nobody attaches before those who were have been told. One at a
+        # time: with a second on its way, a deletion could come between.
+        pending = next((pending for pending in self._pending if pending.restores), None)
+        if pending is None:
+            return self._durable(self._view(), Outcome(), restores=True)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        pending.answers.append(_into(done))
+        return done
+
+    async def rename(self, title: str | None) -> None:
+        """Gives the session a title, or takes it away, as somebody without a connection; returns once that is
+        published. Raises InvalidParams, and what `ready` raises."""
+        async with self._lock:
+            await self._ensure()
+            view = self._view()
+            done = self._durable(view, retitle(view, title), cause=Cause(command="title"))
+        await done
 
     def delta(self, run: Run, piece: Delta) -> None:
         """A piece of a run, from whoever writes it."""
@@ -487,6 +518,7 @@ class Session:
         record: OpRecord | None = None,
         create: SessionInfo | None = None,
         deletes: bool = False,
+        restores: bool = False,
         interruption: bool = False,
     ) -> None:
         """Makes an outcome that was decided on `view` the staged state, and enqueues its commit."""
@@ -512,12 +544,13 @@ class Session:
             self._run = None
         if outcome.start is not None:
             self._run = Run.of(outcome.start)
-        commits = bool(steps) or deletes
+        commits = bool(steps) or deletes or restores
         pending = _Pending(
             steps=steps,
             stopped=stopped,
             started=self._run if outcome.start is not None else None,
             deletes=deletes,
+            restores=restores,
             interruption=interruption,
             durable=not commits,
             op_id=None if record is None else record.op_id,
@@ -539,6 +572,7 @@ class Session:
                 ended_run=None if stopped is None else stopped[0].run_id,
                 started_run=None if pending.started is None else pending.started.checkpoint,
                 deleted_at=view.at if deletes else None,
+                restores=restores,
                 opens=self._opening(outcome, view.at, cause),
             ),
             partial(self._committed, pending),
@@ -555,20 +589,18 @@ class Session:
         return first_commit(info, outcome.opens.events, at, msgspec.structs.replace(cause, op_id=None))
 
     def _durable(
-        self, view: View, outcome: Outcome, *, create: SessionInfo | None = None, deletes: bool = False
+        self,
+        view: View,
+        outcome: Outcome,
+        *,
+        cause: Cause | None = None,
+        create: SessionInfo | None = None,
+        deletes: bool = False,
+        restores: bool = False,
     ) -> asyncio.Future[None]:
         """Stages an outcome that nobody asked for over a socket; the future is done once it is published."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def answer(result: Result | BackchatError) -> None:
-            if done.done():
-                return
-            if isinstance(result, BackchatError):
-                done.set_exception(result)
-            else:
-                done.set_result(None)
-
-        self._stage(view, outcome, None, None, answer, create=create, deletes=deletes)
+        self._stage(view, outcome, cause, None, _into(done), create=create, deletes=deletes, restores=restores)
         return done
 
     def _wait_turn(self, result: Callable[[], Result | BackchatError], answer: Answer) -> None:
@@ -615,6 +647,8 @@ class Session:
             hub.publish(self.id, frames.notification(RunStarted(pending.started.run_id)))
             if pending.started.live:
                 self._around.start_run(self, pending.started)
+        if pending.restores:
+            self._deleted = False
         pending.give(pending.result())
         if pending.deletes:
             self._close_all(SessionDeleted())
@@ -703,13 +737,15 @@ class Session:
     async def _ensure(self) -> None:
         if self._deleted:
             raise SessionDeleted
-        if self._loaded:
-            return
+        if not self._loaded:
+            await self._load()
+
+    async def _load(self, *, deleted: bool = False) -> None:
         if self._run is not None:
             self._run.detach()
         try:
             forgotten = self._around.clock() - self._around.op_id_seconds
-            loaded = await self._around.store.load(self.id, forgotten)
+            loaded = await self._around.store.load(self.id, forgotten, deleted=deleted)
         except BackchatError as error:
             self._give_up(error)
             raise
@@ -721,7 +757,8 @@ class Session:
         self._heads = array("q", [step.event.head for step in loaded.history])
         self._staged = self._published = loaded.history[-1].after if loaded.history else State()
         self._loaded = True
-        happened = [pending for pending in lost if _is_in(pending, loaded.history)]
+        # A session that can be loaded is not deleted: what should bring it back has happened, or need not.
+        happened = [pending for pending in lost if pending.restores or _is_in(pending, loaded.history)]
         self._restore_run(happened, run, loaded.checkpoint)
         for who, subscriber in self._around.hub.attached(self.id):
             subscriber.push(self._attached(who, None, None, reset=True))
@@ -764,6 +801,17 @@ class Session:
         return lost, run
 
 
+def completed(text: str, state: State, tree: Tree, around: Surroundings) -> Completion:
+    """What could stand where something is being typed, in a session in this state."""
+    typed = completion.typing(text)
+    if typed is None:
+        return Completion(len(text), [])
+    if typed.argument is not None and typed.argument.source == "models":
+        around.ask_models()
+    found = completion.candidates(typed, state, tree, around.offer())
+    return Completion(typed.start, completion.complete(typed, found))
+
+
 def _is_in(pending: _Pending, history: list[Step]) -> bool:
     """Whether an outcome is in the log after all."""
     if not pending.steps:
@@ -783,6 +831,20 @@ def _info(run: Run) -> RunInfo:
 
 def _id(result: Reply) -> Reply:
     return result
+
+
+def _into(done: asyncio.Future[None]) -> Answer:
+    """What ends a future with the answer."""
+
+    def answer(result: Result | BackchatError) -> None:
+        if done.done():
+            return
+        if isinstance(result, BackchatError):
+            done.set_exception(result)
+        else:
+            done.set_result(None)
+
+    return answer
 
 
 def _answer_again(answer: Answer, result: Result | BackchatError) -> None:

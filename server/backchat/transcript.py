@@ -463,9 +463,9 @@ class Dropped(Struct, frozen=True):
 
 
 class Titled(Struct, frozen=True):
-    """A person gave the session a title."""
+    """A person gave the session a title, or took it away."""
 
-    title: str
+    title: str | None
 
 
 class ModelChosen(Struct, frozen=True):
@@ -557,7 +557,8 @@ EVENT_TYPES: Final[dict[tuple[str, int], type[Body]]] = {
     ("edited", 1): Edited,
     ("picked", 1): Picked,
     ("dropped", 1): Dropped,
-    ("titled", 1): Titled,
+    ("titled", 1): Titled,  # could not take it away
+    ("titled", 2): Titled,
     ("model_chosen", 1): ModelChosen,
     ("personality_chosen", 1): PersonalityChosen,
     ("system_chosen", 1): SystemChosen,
@@ -741,7 +742,7 @@ def apply(state: State, event: Event, tree: Tree) -> State:
         case Dropped(copies=copies):
             changed = {"last_message": state.last_message + copies, "redo": RedoLine(state.head, 1, state.redo)}
         case Titled(title=title):
-            changed = {"title": title, "title_given": True}
+            changed = {"title": title, "title_given": title is not None}
         case ModelChosen(model=model):
             changed = {"model": model, "model_chosen": model is not None}
         case PersonalityChosen(personality=personality):

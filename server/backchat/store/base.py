@@ -62,7 +62,8 @@ class Commit(Struct, frozen=True, kw_only=True):
 
     `create` and `listed` come with a session's first event, `listed` also when any of it changes; `record` belongs to
     the last event; `ended_run` drops that run's checkpoint, `started_run` is the first of the next; `deleted_at`
-    deletes the session; `opens` is the first commit of another session, which this one asks for.
+    deletes the session, `restores` brings it back; `opens` is the first commit of another session, which this one
+    asks for.
     """
 
     session_id: str
@@ -74,6 +75,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     ended_run: str | None = None
     started_run: Checkpoint | None = None
     deleted_at: float | None = None
+    restores: bool = False
     opens: "Commit | None" = None
 
 
@@ -174,9 +176,9 @@ class Store(Protocol):
     def checkpoint(self, session_id: str, checkpoint: Checkpoint) -> None:
         """Enqueues a run's text so far. Best effort: nobody is told."""
 
-    async def load(self, session_id: str, forgotten: float) -> Loaded:
-        """The session, without op records from `forgotten` (seconds since the epoch) and before. Raises
-        NoSuchSession, SessionDeleted, SessionUnreadable, StorageFailed."""
+    async def load(self, session_id: str, forgotten: float, *, deleted: bool = False) -> Loaded:
+        """The session (with `deleted` also one that is), without op records from `forgotten` (seconds since the epoch)
+        and before. Raises NoSuchSession, SessionDeleted, SessionUnreadable, StorageFailed."""
 
     async def reply(self, session_id: str, op_id: str) -> bytes | None:
         """The reply recorded for an op_id that `load` listed; None once it has been pruned. Raises StorageFailed."""

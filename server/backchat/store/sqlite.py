@@ -386,6 +386,8 @@ class Database:
             self._checkpoint(session_id, commit.started_run)
         if commit.deleted_at is not None:
             execute("UPDATE session SET deleted_at = ? WHERE id = ?", (commit.deleted_at, session_id))
+        if commit.restores:
+            execute("UPDATE session SET deleted_at = NULL WHERE id = ?", (session_id,))
         if commit.opens is not None:
             self._insert(commit.opens)
 
@@ -406,7 +408,7 @@ class Database:
                 )
         return len(old) == PRUNED
 
-    def load(self, session_id: str, forgotten: float = 0.0) -> Loaded:
+    def load(self, session_id: str, forgotten: float = 0.0, *, deleted: bool = False) -> Loaded:
         """See `Store.load`. Raises NoSuchSession, SessionDeleted, SessionUnreadable, sqlite3.Error."""
         with self._transaction("BEGIN"):
             found = self._db.execute(
@@ -414,7 +416,7 @@ class Database:
             ).fetchone()
             if found is None:
                 raise NoSuchSession
-            if found[4] is not None:
+            if found[4] is not None and not deleted:
                 raise SessionDeleted
             events = self._db.execute(
                 "SELECT revision, type, v, at, actor, name, command, head, body, op_id, body_hash, epoch FROM event"

@@ -141,8 +141,8 @@ class ThreadedStore(Store):
             # A defect in one session must not keep the others from hearing of their commits.
             _log.exception("a commit's completion failed")
 
-    async def load(self, session_id: str, forgotten: float) -> Loaded:
-        return await self._reader.read(Database.load, session_id, forgotten)
+    async def load(self, session_id: str, forgotten: float, *, deleted: bool = False) -> Loaded:
+        return await self._reader.read(Database.load, session_id, forgotten, deleted=deleted)
 
     async def reply(self, session_id: str, op_id: str) -> bytes | None:
         return await self._reader.read(Database.reply, session_id, op_id)
