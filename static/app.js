@@ -15,6 +15,7 @@ import "./sign-in.js";
 import { asMessage, changesTranscript, commandName } from "./slash.js";
 import { SessionSocket } from "./socket.js";
 import { composer as words } from "./strings.js";
+import { nothingTaken, taken } from "./taken.js";
 import { apply, emptyView, prepend } from "./transcript.js";
 import "./transcript-view.js";
 
@@ -41,7 +42,7 @@ let backend = null; // which kind of it the server has; null: not known yet
 
 function nothingOpen() {
   // `mine` are the connections that this tab has had to it.
-  return { id: null, view: emptyView(), socket: null, mine: [], gone: null, loading: false };
+  return { id: null, view: emptyView(), taken: nothingTaken(), socket: null, mine: [], gone: null, loading: null };
 }
 
 // --- which session is open
@@ -88,6 +89,7 @@ function attach(here) {
 // --- what the server says
 
 function notified(here, { method, params }) {
+  if (method === "attached") transcript.arrives();
   const { revision, start, messages } = here.view;
   let seen = { revision, count: start + messages.length };
   try {
@@ -103,8 +105,10 @@ function notified(here, { method, params }) {
   const events = method === "attached" ? params.events ?? [] : [{ method, params }];
   for (const event of events) {
     tellWhoDid(here, event, seen);
+    here.taken = taken(here.taken, seen.count, event);
     seen = afterwards(seen, event);
   }
+  if (method === "attached") here.taken = taken(here.taken, seen.count, { method, params });
   if (params.reset) {
     notices.clear();
     notices.notice("What is shown was read anew from the server; it may differ from what you saw.");
@@ -137,7 +141,10 @@ const tells = (view, run) => view.messages.some((message) => message.run_id === 
 function connectionChanged(here, { state, code }) {
   drawConnection();
   drawPending(here);
-  if (state === "open") refresh();
+  if (state === "open") {
+    transcript.connected(here.view);
+    refresh();
+  }
   if (state !== "closed") return;
   if (code === 4401) {
     signIn.ask().then(() => current === here && open(here.id));
@@ -159,7 +166,7 @@ function settled(here, { submit, result, error }) {
     return go(result.data.session_id);
   }
   // What a button in the queue or beside a message does is seen there, but not that it stopped a reply.
-  if (result.notice && (submit.typed || result.data.stopped || !["queue", "pick"].includes(result.command))) notices.notice(result.notice);
+  if (result.notice && (submit.typed || result.data.stopped || !["queue", "pick", "retry"].includes(result.command))) notices.notice(result.notice);
   if (result.prefill) takeBack(result);
 }
 
@@ -263,17 +270,15 @@ async function remove(doomed) {
   route();
 }
 
-async function earlier() {
+// The next older page is drawn, or cannot be had.
+function older() {
   const here = current;
-  if (here.loading || here.view.start === 0) return;
-  here.loading = true;
-  try {
-    here.view = prepend(here.view, await here.socket.request("messages", { before: here.view.start, limit: 200 }));
+  if (here.view.start === 0) return Promise.resolve();
+  here.loading ??= here.socket.request("messages", { before: here.view.start, limit: 200 }).then((page) => {
+    here.view = prepend(here.view, page);
     if (here === current) draw();
-  } catch (error) {
-    if (here === current) notices.error(error.message);
-  }
-  here.loading = false;
+  }).catch((error) => here === current && notices.error(error.message)).finally(() => { here.loading = null; });
+  return here.loading;
 }
 
 // --- the list
@@ -289,7 +294,7 @@ async function refresh(read = () => listing.read()) {
 // --- drawing
 
 function draw() {
-  transcript.draw(current.view);
+  transcript.draw(current.view, current.taken);
   if (current.gone && !current.view.messages.length) transcript.say("Nothing to show", "Open another session, or start a new one.");
   const running = current.view.run !== null;
   const { queue: waiting = [], queue_paused: paused = false } = current.gone ? {} : current.view.session;
@@ -344,7 +349,15 @@ on(queue, "go-on", () => press("/queue go", "nothing can be sent now."));
 on(queue, "leave", () => composer.focus());
 composer.complete = async (text) => current.socket?.request("complete", { text }) ?? { candidates: [] };
 on(notices, "leave", () => composer.focus());
-on(transcript, "earlier", earlier);
+transcript.render = (params) => current.socket.request("render", params);
+transcript.older = older;
+on(transcript, "edit", ({ id }) => editMessage(id));
+on(transcript, "retry", () => {
+  press("/retry", "nothing can be asked again now.");
+  transcript.toEnd();
+});
+on(transcript, "branch", ({ id }) => press(`/branch ${id}`, "nothing can be branched now."));
+on(transcript, "trouble", ({ text }) => notices.error(text));
 on(transcript, "pick", ({ id, variant }) => press(`/pick ${id} ${variant}`, "another variant cannot be shown now."));
 on(transcript, "redo", () => {
   press("/redo", "nothing can be brought back now.");

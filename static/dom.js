@@ -10,6 +10,20 @@ export function h(tag, attributes, ...children) {
   return node;
 }
 
+const SVG = "http://www.w3.org/2000/svg";
+
+// A drawing of lines, on a square of 24 by 24, as large and of the colour of the text around it; what it means is said beside it.
+export function icon(lines) {
+  const drawing = document.createElementNS(SVG, "svg");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", lines);
+  drawing.setAttribute("viewBox", "0 0 24 24");
+  drawing.setAttribute("class", "icon");
+  drawing.setAttribute("aria-hidden", "true");
+  drawing.append(path);
+  return drawing;
+}
+
 // Only what changes: a live region with the same text anew would be read aloud again.
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;

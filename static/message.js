@@ -1,26 +1,40 @@
-// One message, or the reply being written, as an <article>. Built once: of a message nothing changes but how many variants it has.
+// One message, or the reply being written, as an <article>. Built once: of a message nothing changes but how many variants it has,
+// whether it is the last, and that its texts are rendered.
+import { actionBar } from "./actions.js";
+import { dress } from "./code.js";
 import { h, say } from "./dom.js";
 import { cost, tokens } from "./figures.js";
+import { morph, parsed } from "./html.js";
+import { transcript as words } from "./strings.js";
 import { variantSwitch } from "./variants.js";
 
-const WHO = { user: "You", assistant: "Assistant", system: "System message", tool: "Tool result" };
-const FINISH = { stopped: "Stopped", interrupted: "Interrupted" };
+// Whether the server renders what such a message says.
+export const isRendered = ({ role }) => role === "user" || role === "assistant";
 
 export function messageArticle(message) {
   const { role, extra } = message;
-  const who = WHO[role] ?? role;
+  const who = words.who[role] ?? role;
   const calls = Array.isArray(extra?.tool_calls) ? extra.tool_calls : [];
-  const spoken = role === "user" || role === "assistant";
-  const content = message.content === null && calls.length > 0 ? [] : contentBlocks(message.content);
+  const content = message.content === null && calls.length > 0 ? [] : contentBlocks(message);
   const variants = variantSwitch(message.id);
-  const article = h("article", { "data-id": message.id, "data-role": role },
+  const actions = actionBar(message);
+  const folded = isRendered(message) ? content.length === 0 && calls.length > 0 && !message.reasoning && !message.finish : true;
+  const article = h("article", { "data-id": message.id, "data-role": role, class: folded && "folded" },
     h("h2", { class: "unseen" }, who),
-    message.reasoning && reasoningFold("Reasoning", message.reasoning),
-    spoken ? content : fold(named(who, extra?.name), content),
-    calls.map((call) => fold(named("Called", call?.function?.name ?? call?.name), textBlock(callArguments(call), "code"))),
+    message.reasoning && reasoningFold(words.reasoning, message.reasoning),
+    isRendered(message) ? content : fold(named(who, extra?.name), glance(message.content), content),
+    calls.map((call) => calledFold(call)),
     ending(message),
-    h("div", { class: "foot" }, variants, facts(message), numberAndTime(message)));
+    h("div", { class: "foot" }, variants, facts(message), actions, numberAndTime(message)));
   article.variants = variants;
+  article.actions = actions;
+  article.blocks = isRendered(message) ? content.filter((block) => block.source !== undefined) : [];
+  article.rendered = article.blocks.length === 0; // nothing is to come
+  if (role === "assistant") article.blocks.forEach(expect);
+  article.render = (html) => {
+    article.rendered = true;
+    article.blocks.forEach((block, number) => show(block, html[number] ?? null));
+  };
   variants.draw(message.variant);
   return article;
 }
@@ -29,30 +43,79 @@ export function messageArticle(message) {
 export function runArticle(run) {
   const reasoning = reasoningFold("", "");
   const summary = reasoning.firstChild;
-  const waiting = h("p", { class: "mark busy" }, "Waiting for the first word…");
+  const waiting = h("p", { class: "mark busy" }, words.waiting);
   const text = textBlock("");
   const article = h("article", { "data-run": run.run_id, "data-role": "assistant", "aria-live": "off" },
-    h("h2", { class: "unseen" }, "Assistant, writing"), reasoning, waiting, text);
+    h("h2", { class: "unseen" }, words.writing), reasoning, waiting, text);
+  let stable = 0; // how many of the text's nodes cannot change any more
+  article.blocks = [text];
   article.grow = (now) => {
     lengthen(reasoning.lastChild, now.reasoning);
-    lengthen(text, now.text);
+    text.source = now.text;
+    if (!isHtml(text)) lengthen(text, now.text);
     reasoning.hidden = !now.reasoning;
     text.hidden = !now.text;
     waiting.hidden = Boolean(now.reasoning || now.text);
     const thinking = !now.text;
     summary.classList.toggle("busy", thinking);
-    say(summary, thinking ? "Thinking…" : "Reasoning");
+    say(summary, thinking ? words.thinking : words.reasoning);
   };
+  // What the server made of the text so far, see LiveRendering; null: nothing, or nothing more.
+  article.render = (answer) => {
+    if (!answer) {
+      stable = 0;
+      return show(text, null);
+    }
+    const more = dress(parsed(answer.html));
+    const settled = stable + more.childNodes.length;
+    more.append(dress(parsed(answer.tail)));
+    begin(text);
+    morph(text, more, stable);
+    stable = settled;
+  };
+  expect(text);
   article.grow(run);
   return article;
 }
 
-// The finished message takes the place of the live one: a fold that one has opened stays open, and keeps the focus.
-export function takeOver(article, live) {
-  const [after, before] = [article, live].map((one) => one.querySelector("details.reasoning"));
-  if (!after) return;
+// A message takes the place of the live one, or of one that it is a copy of: what was rendered stays until it is anew, a fold that
+// one has opened stays open, and keeps the focus.
+export function takeOver(article, old) {
+  article.blocks.forEach((block, number) => {
+    const before = old.blocks[number];
+    if (!before || !isHtml(before)) return;
+    begin(block);
+    block.replaceChildren(...before.childNodes);
+  });
+  if (old.rendered) article.rendered = true;
+  const [after, before] = [article, old].map((one) => one.querySelector("details.reasoning"));
+  if (!after || !before) return;
   after.open = before.open;
   if (before.contains(document.activeElement)) after.firstChild.focus();
+}
+
+const isHtml = (block) => block.classList.contains("html");
+
+// Plain text that is about to be rendered is held back for a moment, rather than change under the eyes.
+const expect = (block) => block.classList.add("expected");
+
+function begin(block) {
+  if (isHtml(block)) return;
+  // A screen reader has heard it, or will hear the whole.
+  block.setAttribute("aria-live", "off");
+  block.classList.remove("expected");
+  block.classList.add("html");
+  block.replaceChildren();
+}
+
+// The block's text as HTML, or, where there is none, as it is.
+function show(block, html) {
+  if (html !== null) {
+    begin(block);
+    return morph(block, dress(parsed(html)));
+  }
+  block.classList.remove("expected", "html");
+  block.replaceChildren(block.source);
 }
 
 function lengthen(block, whole) {
@@ -64,9 +127,9 @@ function lengthen(block, whole) {
 // How the reply ended, where it is not simply complete.
 function ending({ finish, content, note }) {
   if (finish === "failed") {
-    return h("p", { class: "failure" }, h("strong", {}, content ? "The reply failed here." : "The reply failed."), " ", h("span", { dir: "auto" }, note ?? ""));
+    return h("p", { class: "failure" }, h("strong", {}, content ? words.failedHere : words.failed), " ", h("span", { dir: "auto" }, note ?? ""));
   }
-  const said = [FINISH[finish], note].filter(Boolean);
+  const said = [words.finish[finish], note].filter(Boolean);
   return said.length > 0 && h("p", { class: "mark end", dir: "auto" }, said.join(". "));
 }
 
@@ -74,7 +137,7 @@ function ending({ finish, content, note }) {
 function numberAndTime({ id, created_at: seconds }) {
   const at = typeof seconds === "number" ? new Date(seconds * 1000) : null;
   const time = at && !Number.isNaN(at.getTime()) && h("time", { datetime: at.toISOString() }, at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
-  return [h("span", { class: "number" }, `#${id}`), time];
+  return [time, h("span", { class: "number" }, `#${id}`)];
 }
 
 // What answered, and what that took.
@@ -83,30 +146,56 @@ function facts(message) {
   return known.length > 0 && h("p", { class: "facts", dir: "auto" }, known.join(" · "));
 }
 
-function contentBlocks(content) {
+function contentBlocks({ content, extra }) {
   if (typeof content === "string") return content ? [textBlock(content)] : [];
-  if (Array.isArray(content)) return content.map(partBlock);
-  return [textBlock(json(content), "code")];
+  if (Array.isArray(content)) return content.map((part) => partBlock(part, extra));
+  return [rawBlock(json(content))];
 }
 
-function partBlock(part) {
+function partBlock(part, extra) {
   if (typeof part === "string") return textBlock(part);
   if (part?.type === "text" && typeof part.text === "string") return textBlock(part.text);
   const url = part?.type === "image_url" ? part.image_url?.url ?? part.image_url : null;
   // Only what is already here is shown: fetching an address out of a message would tell its owner that it was read.
-  if (typeof url === "string" && url.startsWith("data:image/")) return h("img", { src: url, alt: "Image in the message" });
-  if (typeof url === "string") return textBlock(`Image: ${url}`, "aside");
-  return fold(named("Attachment", part?.type), textBlock(json(part), "code"));
+  if (typeof url === "string" && url.startsWith("data:image/")) return h("img", { src: url, alt: words.image });
+  if (typeof url === "string") return aside(words.imageElsewhere(url));
+  if (part?.type === "image_asset_pointer") return aside(words.imageLeftBehind(fileName(part, extra)));
+  if (/^(audio|real_time_user_audio_video)_asset_pointer$/.test(part?.type)) return aside(words.recordingLeftBehind);
+  return fold(named(words.attachment, part?.type), null, rawBlock(json(part)));
 }
 
-const textBlock = (text, kind) => h("div", { class: kind ? `text ${kind}` : "text", dir: "auto" }, text);
-const fold = (summary, content) => h("details", {}, h("summary", {}, summary), content);
+// What the file of an asset pointer was called; exports tell only of what a person uploaded.
+function fileName({ asset_pointer: pointer }, extra) {
+  const files = extra?.metadata?.attachments;
+  if (typeof pointer !== "string" || !Array.isArray(files)) return null;
+  const name = files.find((file) => typeof file?.id === "string" && file.id && pointer.endsWith(file.id))?.name;
+  return typeof name === "string" ? name : null;
+}
+
+// `source` is what a block says before it is rendered; one that never is has none.
+function textBlock(text) {
+  const block = h("div", { class: "text", dir: "auto" }, text);
+  block.source = text;
+  return block;
+}
+
+const rawBlock = (text) => h("div", { class: "text code", dir: "auto" }, text);
+const aside = (text) => h("div", { class: "text aside", dir: "auto" }, text);
+const fold = (summary, inside, content) => h("details", {}, h("summary", {}, summary, inside && h("span", { class: "glance", dir: "auto" }, inside)), content);
 const reasoningFold = (summary, text) => h("details", { class: "reasoning" }, h("summary", {}, summary), textBlock(text));
-const named = (what, name) => (typeof name === "string" && name ? [`${what}: `, h("bdi", {}, name)] : what);
+const named = (what, name) => h("span", { class: "named" }, what, ...(typeof name === "string" && name ? [": ", h("bdi", {}, name)] : []));
 const json = (value) => JSON.stringify(value, null, 2) ?? "";
 
-function callArguments(call) {
+// The beginning of what is folded, on one line.
+const glance = (content) => (typeof content === "string" ? content.slice(0, 200).replace(/\s+/g, " ").trim().slice(0, 120) : null);
+
+function calledFold(call) {
   const given = call?.function?.arguments ?? call?.arguments ?? call;
+  const text = argumentsOf(given);
+  return fold(named(words.called, call?.function?.name ?? call?.name), glance(text), rawBlock(text));
+}
+
+function argumentsOf(given) {
   if (typeof given !== "string") return json(given);
   try {
     return json(JSON.parse(given));

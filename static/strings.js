@@ -59,7 +59,59 @@ export const composer = {
 
 // --- the transcript and its messages
 
-export const transcript = {};
+const counted = (count) => `${count.toLocaleString()} ${count === 1 ? "message" : "messages"}`;
+
+export const transcript = {
+  name: "Transcript",
+  earlier: "Show earlier messages",
+  latest: "Jump to latest",
+  notSent: "Not sent yet",
+  sending: "Sending…",
+  nothingYet: "Nothing here yet",
+  invitation: "Write a message, or type / for commands. Whatever you say here can be taken back.",
+  branchedFrom: "Branched from ",
+  branchedAt: (id) => ` at #${id}`,
+
+  // Who says it, by role, and what is folded.
+  who: { user: "You", assistant: "Assistant", system: "System message", tool: "Tool result" },
+  writing: "Assistant, writing",
+  waiting: "Waiting for the first word…",
+  thinking: "Thinking…",
+  reasoning: "Reasoning",
+  called: "Called",
+  attachment: "Attachment",
+  image: "Image in the message",
+  imageElsewhere: (address) => `Image: ${address}`,
+  imageLeftBehind: (name) => (name ? `The image “${name}” did not come along with the import.` : "An image that did not come along with the import."),
+  recordingLeftBehind: "A recording that did not come along with the import.",
+  table: "Table",
+  finish: { stopped: "Stopped", interrupted: "Interrupted" },
+  failed: "The reply failed.",
+  failedHere: "The reply failed here.",
+
+  // Variants of a message.
+  variant: (index, count) => `Variant ${index} of ${count}`,
+  previousVariant: "Previous variant",
+  nextVariant: "Next variant",
+  variantOf: (name, index, count) => `${name} (${index} of ${count})`,
+
+  // What can be done with a message.
+  actions: (id) => `Actions for message ${id}`,
+  copy: "Copy",
+  copyCode: "Copy code",
+  copied: "Copied",
+  notCopied: "The browser did not let it be copied.",
+  edit: "Edit",
+  retry: "Ask again",
+  branch: "Branch from here",
+
+  // What came off, and the way back: `command` is the one that took it.
+  tookOff: (command, count) => (command === "undo" ? `Undo did ${counted(count)}` : `${TOOK_OFF[command]} took off ${counted(count)}`),
+  redo: "Redo",
+  redoes: (steps, running) => `Bring back what was last taken off${steps > 1 ? ` (the last of ${steps.toLocaleString()} steps)` : ""}${running ? "; this stops the reply" : ""}`,
+};
+
+const TOOK_OFF = { retry: "Retry", edit: "Edit", drop: "Drop", clear: "Clear" };
 
 // --- the list of sessions
 

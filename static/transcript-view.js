@@ -1,64 +1,102 @@
-// The transcript: articles kept by message id, so that only what changed is touched, and a scroll position that follows the
-// end only while the reader is there. Tells "earlier" when an older page is wanted, "redo", and what a switch of variants tells.
-import { h, sessionLink, tell } from "./dom.js";
+// The transcript: articles kept by message id, so that only what changed is touched. Tells "redo", what a switch of variants tells,
+// "edit" {id}, "retry", "branch" {id}, and "trouble" {text}. Whoever wires it sets `render`: the params of that request → its
+// answer, and `older`: () → once an older page has been drawn, or cannot be had.
+import { OneStop, showDone } from "./actions.js";
+import { copied } from "./clipboard.js";
+import { codeOf } from "./code.js";
+import { h, say, sessionLink, tell } from "./dom.js";
+import { isLeaving, leave } from "./leaving.js";
+import { untilShown } from "./marks.js";
 import { messageArticle, runArticle, takeOver } from "./message.js";
+import { ReadingPlace } from "./place.js";
+import { LiveRendering, Renderings } from "./rendered.js";
+import { transcript as words } from "./strings.js";
 import { liveRun } from "./transcript.js";
 
+const AHEAD = 1.5; // how many windows above and below what can be seen are rendered too
+const EARLY = 3; // so many windows from the top an older page is asked for
+const PAGES = 200; // the most that are fetched to show one message
+
 class TranscriptView extends HTMLElement {
+  render = null;
+  older = null;
   #articles = new Map();
   #messages = null; // what is drawn; null: nothing yet
   #start = 0; // the index of the first of them
   #run = null;
-  #following = true;
-  #top = 0; // where the last scrolling led
-  #height = 0; // of the window on the transcript, when that was
   #more = false;
+  #arrived = null; // when the server said what is to be drawn first, until it is
+  #looking = false;
+  #renderings = new Renderings((params) => this.render(params), (came) => this.#rendered(came));
+  #live = new LiveRendering((params) => this.render(params), (answer) => this.#renderedLive(answer));
 
   connectedCallback() {
     if (this.log) return;
-    this.earlier = h("button", { type: "button", class: "quiet earlier", hidden: true, onclick: () => tell(this, "earlier") }, "Show earlier messages");
+    this.earlier = h("button", { type: "button", class: "quiet earlier", hidden: true, onclick: () => this.older() }, words.earlier);
     this.empty = h("div", { class: "empty", hidden: true });
     this.origin = h("p", { class: "origin aside", hidden: true });
     this.list = h("div", { class: "messages" });
-    this.waiting = h("ul", { class: "pending", "aria-label": "Not sent yet" });
-    this.redo = h("button", { type: "button", class: "quiet redo", hidden: true, onclick: () => tell(this, "redo") }, "Redo");
-    this.column = h("div", { class: "column" }, this.origin, this.earlier, this.empty, this.list, this.waiting, this.redo);
-    this.log = h("div", { role: "log", "aria-label": "Transcript", tabindex: "0", onscroll: () => this.#scrolled() }, this.column);
-    this.latest = h("button", { type: "button", class: "latest", hidden: true, onclick: () => this.toEnd() }, "Jump to latest");
-    this.append(this.log, this.latest);
-    // Opening a fold is reading, not asking for the end.
-    this.log.addEventListener("click", ({ target }) => { if (target.closest("summary")) this.#following = false; });
-    const observer = new ResizeObserver(() => this.#settle());
-    observer.observe(this.log);
-    observer.observe(this.column);
+    this.waiting = h("ul", { class: "pending", "aria-label": words.notSent });
+    this.took = h("span");
+    this.redo = h("button", { type: "button", class: "quiet redo", onclick: () => tell(this, "redo") }, words.redo);
+    this.back = h("p", { class: "back", hidden: true }, this.took, this.redo);
+    this.column = h("div", { class: "column" }, this.origin, this.earlier, this.empty, this.list, this.waiting, this.back);
+    this.log = h("div", { role: "log", "aria-label": words.name, tabindex: "0" }, this.column);
+    this.latest = h("button", { type: "button", class: "latest", hidden: true, onclick: () => this.toEnd() }, words.latest);
+    this.told = h("p", { class: "unseen", "aria-live": "polite" });
+    this.append(this.log, this.latest, this.told);
+    this.place = new ReadingPlace(this, () => this.#moved());
+    this.stops = new OneStop(this.list);
+    this.list.addEventListener("copy-text", ({ detail, target }) => this.#copy(detail.text, target));
+    this.list.addEventListener("click", ({ target }) => {
+      const button = target.closest(".copy-code");
+      if (button) this.#copy(codeOf(button), button);
+    });
   }
 
   reset() {
     this.#articles.clear();
     this.#messages = this.#run = null;
     this.#more = false;
+    this.#live.follow(null);
     this.list.replaceChildren();
     this.waiting.replaceChildren();
-    this.origin.hidden = this.earlier.hidden = this.empty.hidden = this.redo.hidden = true;
-    this.#following = true;
-    this.#top = 0;
+    this.origin.hidden = this.earlier.hidden = this.empty.hidden = this.back.hidden = true;
+    this.place.toEnd();
+  }
+
+  // The server says where the session is, which is drawn next.
+  arrives() {
+    this.#arrived = performance.now();
+  }
+
+  // From now on it can be asked.
+  connected(view) {
+    this.#renderings.open(view.log);
+    this.#live.open();
+    this.#live.follow(liveRun(view));
+    this.#look();
   }
 
   toEnd() {
-    this.#following = true;
-    this.#settle();
+    this.place.toEnd();
   }
 
-  draw(view) {
-    if (view.messages !== this.#messages) {
+  // `taken` is what came off, see taken.js.
+  draw(view, taken) {
+    const changed = view.messages !== this.#messages;
+    if (changed) {
+      this.#articles.get(this.#messages?.at(-1)?.id)?.actions.draw(false);
       // What was there before one arrived is not news: read nothing aloud for it.
       const quiet = this.#messages === null || view.start !== this.#start;
       this.log.setAttribute("aria-live", quiet ? "off" : "polite");
-      this.#drawMessages(view);
+      this.place.keep(() => this.#drawMessages(view, Boolean(taken?.now)));
     }
     this.#drawRun(view);
-    this.#drawRedo(view.session.redo_steps ?? 0, view.run !== null);
-    this.say(view.messages.length || view.run ? null : "Nothing here yet", "Write a message, or type / for commands. Whatever you say here can be taken back.");
+    this.#articles.get(view.messages.at(-1)?.id)?.actions.draw(view.run === null);
+    this.#drawBack(view.session.redo_steps ?? 0, taken?.line.at(-1), view.run !== null);
+    this.say(view.messages.length || view.run ? null : words.nothingYet, words.invitation);
+    if (changed) this.#look();
   }
 
   // A few words in place of messages.
@@ -71,7 +109,7 @@ class TranscriptView extends HTMLElement {
     this.waiting.hidden = pending.length === 0;
     this.waiting.classList.toggle("connected", connected);
     this.waiting.replaceChildren(...pending.map(({ text }) => h("li", {},
-      h("div", { class: "text", dir: "auto" }, text), h("p", { class: "mark" }, connected ? "Sending…" : "Not sent yet"))));
+      h("div", { class: "text", dir: "auto" }, text), h("p", { class: "mark" }, connected ? words.sending : words.notSent))));
   }
 
   // Which session this one was branched from, if it was.
@@ -80,39 +118,67 @@ class TranscriptView extends HTMLElement {
     if (!branchedFrom) return;
     const { session_id: id, message_id: message } = branchedFrom;
     const link = sessionLink(id, {}, h("bdi", { dir: "auto" }, title));
-    if (this.origin.lastElementChild?.outerHTML !== link.outerHTML) this.origin.replaceChildren("Branched from ", link, ` at #${message}`);
+    if (this.origin.lastElementChild?.outerHTML !== link.outerHTML) this.origin.replaceChildren(words.branchedFrom, link, words.branchedAt(message));
   }
 
-  #drawRedo(steps, running) {
+  #drawBack(steps, last, running) {
     if (steps === 0 && document.activeElement === this.redo) this.log.focus();
-    this.redo.hidden = steps === 0;
-    this.redo.title = `Bring back what was last taken off${steps > 1 ? ` (the last of ${steps.toLocaleString()} steps)` : ""}${running ? "; this stops the reply" : ""}`;
+    this.back.hidden = steps === 0;
+    say(this.took, last ? words.tookOff(last.command, last.count) : "");
+    this.redo.title = words.redoes(steps, running);
   }
 
-  #drawMessages({ messages, start }) {
-    const held = this.#heldSwitch();
-    const anchor = this.#following ? null : this.list.firstElementChild;
-    const before = anchor?.getBoundingClientRect().top;
+  #drawMessages({ messages, start }, fading) {
+    const [held, inside] = [this.#heldSwitch(), this.list.contains(document.activeElement)];
     this.#more = start > 0;
     if (!this.#more && document.activeElement === this.earlier) this.log.focus();
     this.earlier.hidden = !this.#more;
-    const wanted = new Set(messages.map(({ id }) => id));
-    for (const [id, article] of this.#articles) {
-      if (wanted.has(id)) continue;
-      article.remove();
-      this.#articles.delete(id);
-    }
-    let next = this.list.firstElementChild;
-    for (const message of messages) {
-      let article = this.#articles.get(message.id);
-      if (article) article.variants.draw(message.variant);
-      else this.#articles.set(message.id, (article = messageArticle(message)));
+    const old = this.#messages ?? [];
+    const [first, last] = differing(old, messages);
+    const fresh = messages.slice(first, messages.length - last);
+    const gone = this.#forget(old.slice(first, old.length - last), fresh);
+    const leaving = new Set(gone.values());
+    let next = first > 0 ? this.#articles.get(messages[first - 1].id).nextElementSibling : this.list.firstElementChild;
+    for (const message of fresh) {
+      const article = this.#articles.get(message.id) ?? this.#add(message, gone);
+      article.variants.draw(message.variant);
+      // What leaves stands where it stood; what takes its place comes before it.
+      while (article.isConnected && (leaving.has(next) || isLeaving(next))) next = next.nextElementSibling;
       if (article === next) next = next.nextElementSibling;
       else this.list.insertBefore(article, next);
     }
+    leave([...gone.values()], fading);
     [this.#messages, this.#start] = [messages, start];
-    if (held && !held.variants.isConnected) this.#passOn(held);
-    else if (anchor?.isConnected) this.log.scrollTop += anchor.getBoundingClientRect().top - before;
+    this.stops.settle();
+    if (held && this.#articles.get(held.id)?.variants !== held.variants) this.#passOn(held);
+    if (inside && !this.list.contains(document.activeElement)) this.log.focus({ preventScroll: true });
+  }
+
+  // Lets go of messages that are not on the transcript any more: their articles, by the message that each is, or is a copy of.
+  #forget(messages, fresh) {
+    const kept = new Set(fresh.map(({ id }) => id));
+    const gone = new Map();
+    for (const message of messages) {
+      if (kept.has(message.id)) continue;
+      gone.set(originalOf(message), this.#articles.get(message.id));
+      this.#articles.delete(message.id);
+    }
+    return gone;
+  }
+
+  // A copy, such as those of what follows a dropped turn, stands where its original stood.
+  #add(message, gone) {
+    const article = messageArticle(message);
+    this.#articles.set(message.id, article);
+    const original = gone.get(originalOf(message));
+    if (original) {
+      takeOver(article, original);
+      original.replaceWith(article);
+      gone.delete(originalOf(message));
+    }
+    const html = article.rendered ? null : this.#renderings.of(message.id);
+    if (html) article.render(html);
+    return article;
   }
 
   // The switch of variants that has the focus.
@@ -121,7 +187,7 @@ class TranscriptView extends HTMLElement {
     if (!variants) return null;
     const id = Number(variants.closest("article").dataset.id);
     return {
-      variants, forward: document.activeElement === variants.lastElementChild,
+      id, variants, forward: document.activeElement === variants.lastElementChild,
       at: this.#start + this.#messages.findIndex((message) => message.id === id), top: variants.getBoundingClientRect().top,
     };
   }
@@ -130,10 +196,9 @@ class TranscriptView extends HTMLElement {
   #passOn({ at, forward, top }) {
     const message = this.#messages[at - this.#start];
     const variants = message?.variant && this.#articles.get(message.id).variants;
-    if (!variants) return this.log.focus({ preventScroll: true });
-    this.#following = false;
+    if (!variants) return;
     variants.takeFocus(forward);
-    this.log.scrollTop += variants.getBoundingClientRect().top - top;
+    this.place.putAt(variants, top);
   }
 
   #drawRun(view) {
@@ -144,35 +209,103 @@ class TranscriptView extends HTMLElement {
       this.#run.remove();
       this.#run = null;
     }
-    if (!run) return;
-    if (!this.#run) this.list.append((this.#run = runArticle(run)));
-    else this.#run.grow(run);
+    if (run && !this.#run) this.list.append((this.#run = runArticle(run)));
+    this.#live.follow(run);
+    if (run) this.#run.grow(run);
   }
 
-  #atEnd() {
-    const { scrollTop, scrollHeight, clientHeight } = this.log;
-    return scrollHeight - scrollTop - clientHeight < 32;
+  // --- what the server has rendered
+
+  // Asks for what can be seen, and for what is near.
+  #look() {
+    const { top, height } = this.log.getBoundingClientRect();
+    const first = this.place.first();
+    const near = [];
+    const add = (article) => { if (article.rendered === false && article.dataset.id) near.push(Number(article.dataset.id)); };
+    for (let one = first; one && one.getBoundingClientRect().top < top + (1 + AHEAD) * height; one = one.nextElementSibling) add(one);
+    for (let one = first?.previousElementSibling; one && one.getBoundingClientRect().bottom > top - AHEAD * height; one = one.previousElementSibling) add(one);
+    this.#renderings.want(near);
+    if (near.length === 0) this.#shown();
   }
 
-  #scrolled() {
-    const { scrollTop, clientHeight } = this.log;
-    if (clientHeight !== this.#height) return; // a notice came or went; nobody scrolled
-    // Not at the end alone says nothing: the content may have grown since. Going up is what a reader does.
-    if (this.#atEnd()) this.#following = true;
-    else if (scrollTop < this.#top) this.#following = false;
-    this.#top = scrollTop;
-    this.latest.hidden = this.#following;
-    if (scrollTop < 60 && this.#more) tell(this, "earlier");
+  #lookSoon() {
+    if (this.#looking) return;
+    this.#looking = true;
+    requestAnimationFrame(() => {
+      this.#looking = false;
+      this.#look();
+    });
   }
 
-  // After every change of size, of the content or of the window.
-  #settle() {
-    this.#height = this.log.clientHeight;
-    if (this.#following) this.log.scrollTop = this.log.scrollHeight;
-    else this.#following = this.#atEnd();
-    this.#top = this.log.scrollTop; // more room moves what is scrolled too: that is no reader who goes up
-    this.latest.hidden = this.#atEnd();
+  #rendered(came) {
+    this.place.keep(() => came.forEach(({ id, html }) => this.#articles.get(id)?.render(html)));
+    this.#shown();
+  }
+
+  #renderedLive(answer) {
+    if (!this.#run) return;
+    this.place.keep(() => this.#run.render(answer));
+    if (answer) untilShown("delta-to-pixel", answer.since);
+  }
+
+  #shown() {
+    if (this.#arrived !== null) untilShown("attach-to-paint", this.#arrived);
+    this.#arrived = null;
+  }
+
+  // --- where the reader is
+
+  // To a message of the transcript, however far up. Whether it is there.
+  async show(id) {
+    for (let page = 0; page < PAGES; page++) {
+      const article = this.#articles.get(id);
+      if (article) return this.#pointAt(article);
+      const start = this.#start;
+      // A message is younger than those before it.
+      if (!this.#more || this.#messages[0].id < id) return false;
+      await this.older();
+      if (this.#start === start) return false;
+    }
+    return false;
+  }
+
+  #pointAt(article) {
+    const { top, height } = this.log.getBoundingClientRect();
+    this.place.putAt(article, top + Math.min(height / 4, 120));
+    article.setAttribute("tabindex", "-1");
+    article.focus({ preventScroll: true });
+    article.classList.add("found");
+    article.addEventListener("blur", () => article.classList.remove("found"), { once: true });
+    this.#look();
+    return true;
+  }
+
+  #moved() {
+    this.latest.hidden = this.place.following || this.place.atEnd;
+    if (this.#more && this.log.scrollTop < EARLY * this.log.clientHeight) this.older();
+    this.#lookSoon();
+  }
+
+  // --- what is done with a message
+
+  async #copy(text, button) {
+    this.told.textContent = "";
+    if (!(await copied(text))) return tell(this, "trouble", { text: words.notCopied });
+    this.told.textContent = words.copied;
+    showDone(button);
   }
 }
+
+// How many of the first, and of the last, two lists have in common.
+function differing(old, now) {
+  const most = Math.min(old.length, now.length);
+  let first = 0;
+  while (first < most && old[first] === now[first]) first++;
+  let last = 0;
+  while (last < most - first && old[old.length - 1 - last] === now[now.length - 1 - last]) last++;
+  return [first, last];
+}
+
+const originalOf = ({ id, original }) => (original && !original.session_id ? original.message_id : id);
 
 customElements.define("transcript-view", TranscriptView);

@@ -31,6 +31,14 @@ export function liveRun(view) {
   return view.run && !(last?.role === "assistant" && last.run_id === view.run.run_id) ? view.run : null;
 }
 
+// The text of a message's content, as the server means it too.
+export function textOf(content) {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content)) return JSON.stringify(content, null, 2) ?? "";
+  const texts = content.filter((part) => part?.type === "text").map(({ text }) => (typeof text === "string" ? text : ""));
+  return texts.join(" ");
+}
+
 function attached(view, params) {
   const base = params.events
     ? params.events.reduce((old, event) => apply(old, event.method, event.params), view)

@@ -1,5 +1,6 @@
 // Which of its variants a message is, and the way to the others. Tells "pick" {id, variant}.
 import { h, say, tell } from "./dom.js";
+import { transcript as words } from "./strings.js";
 
 // Hidden while there is nothing to choose. A message keeps its place among its variants, but more of them may come.
 export function variantSwitch(id) {
@@ -16,7 +17,7 @@ export function variantSwitch(id) {
 
   function lead(button, name, to) {
     button.disabled = to < 1 || to > shown.count;
-    button.setAttribute("aria-label", button.disabled ? name : `${name} (${to} of ${shown.count})`);
+    button.setAttribute("aria-label", button.disabled ? name : words.variantOf(name, to, shown.count));
   }
 
   node.draw = (variant) => {
@@ -25,10 +26,10 @@ export function variantSwitch(id) {
     node.hidden = !variant;
     if (!variant) return;
     const { index, count } = variant;
-    node.setAttribute("aria-label", `Variant ${index} of ${count}`);
+    node.setAttribute("aria-label", words.variant(index, count));
     say(place, `${index}/${count}`);
-    lead(previous, "Previous variant", index - 1);
-    lead(next, "Next variant", index + 1);
+    lead(previous, words.previousVariant, index - 1);
+    lead(next, words.nextVariant, index + 1);
   };
   // On the button that leads on in the same direction, or back where there is nothing more that way.
   node.takeFocus = (forward) => {

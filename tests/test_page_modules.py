@@ -7,9 +7,10 @@ How it reads a typed line (static/slash.js) is held against the server's own par
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -283,3 +284,17 @@ def test_a_cost_is_about_right_where_tokens_are_and_unsaid_where_it_is_unknown()
     messages: tuple[Json, ...] = ({"cost": 0.01, "usage": {"estimated": True}}, {"cost": None}, {})
     assert called("figures.js", *(("cost", message) for message in messages)) == ["about $0.01", None, None]
     assert called("figures.js", ("tokens",)) == [None]
+
+
+# HTML.
+
+PARSES: Final = re.compile(
+    r"innerHTML|outerHTML\s*=|insertAdjacentHTML|DOMParser|parseFromString|createContextualFragment|setHTML"
+    r"|document\.write|srcdoc|createPolicy|\beval\b|new Function"
+)
+"""What makes more than text of a string."""
+
+
+def test_only_one_module_of_the_page_makes_nodes_of_html() -> None:
+    found = {path.name for path in static_directory().glob("*.js") if PARSES.search(path.read_text(encoding="utf-8"))}
+    assert found == {"html.js"}
