@@ -21,9 +21,15 @@ export class Renderings {
     this.#drawn = drawn;
   }
 
-  // The connection is new, and ids are of this log now; what could not be had before may be had now.
-  open(log) {
+  // From now on ids are of this log.
+  about(log) {
+    if (log === this.#log) return;
     this.#log = log;
+    this.open();
+  }
+
+  // The connection is new: what could not be had before may be had now.
+  open() {
     this.#wanted = [];
     this.#refused.clear();
     this.#under = null;

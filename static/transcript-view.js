@@ -58,6 +58,7 @@ class TranscriptView extends HTMLElement {
     this.#articles.clear();
     this.#messages = this.#run = null;
     this.#more = false;
+    this.#renderings.about(null);
     this.#live.follow(null);
     this.list.replaceChildren();
     this.waiting.replaceChildren();
@@ -72,7 +73,7 @@ class TranscriptView extends HTMLElement {
 
   // From now on it can be asked.
   connected(view) {
-    this.#renderings.open(view.log);
+    this.#renderings.open();
     this.#live.open();
     this.#live.follow(liveRun(view));
     this.#look();
@@ -84,6 +85,7 @@ class TranscriptView extends HTMLElement {
 
   // `taken` is what came off, see taken.js.
   draw(view, taken) {
+    this.#renderings.about(view.log);
     const changed = view.messages !== this.#messages;
     if (changed) {
       this.#articles.get(this.#messages?.at(-1)?.id)?.actions.draw(false);
