@@ -64,9 +64,19 @@ async def ask(server: Running, method: str, path: str, headers: list[Header], bo
     return int(head.split(b" ", 2)[1]), content
 
 
-async def shake_hands(server: Running, headers: list[Header], path: str = "/ws") -> str:
-    """What comes of a WebSocket handshake with these headers: "attached", or the close code, or the HTTP status of a
-    handshake that was refused."""
+async def shake_hands(server: Running, headers: list[Header], path: str | None = None) -> str:
+    """What comes of a WebSocket handshake with these headers (see `_shake_hands`); without a path what comes of a new
+    session's, which must be what comes of the list's too."""
+    if path is not None:
+        return await _shake_hands(server, headers, path)
+    attached, watching = await _shake_hands(server, headers, "/ws"), await _shake_hands(server, headers, "/watch")
+    assert (attached, watching) == ("attached", "watching") or attached == watching
+    return attached
+
+
+async def _shake_hands(server: Running, headers: list[Header], path: str) -> str:
+    """What comes of a WebSocket handshake with these headers: the first notification, or the close code, or the HTTP
+    status of a handshake that was refused."""
     key = base64.b64encode(os.urandom(16)).decode()
     fixed = [
         ("Connection", "Upgrade"),

@@ -356,6 +356,7 @@ async def law(directory: Path, history: History, epochs: int) -> None:
         offer=lambda: OFFER,
         ask_models=lambda: None,
         start_run=lambda session, run: None,
+        changed=lambda _: None,
         most_idle=1,
     )
     async with sessions.use("s") as session:

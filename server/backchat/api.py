@@ -49,11 +49,10 @@ class _Renaming(Struct, forbid_unknown_fields=True):
 class Api:
     """The routes, and what they need. `most_bytes` bounds the body of a request."""
 
-    def __init__(self, sessions: Sessions, access: Access, *, backend: str, model: str | None, most_bytes: int) -> None:
+    def __init__(self, sessions: Sessions, access: Access, *, backend: str, most_bytes: int) -> None:
         self._sessions = sessions
         self._access = access
         self._backend = backend
-        self._model = model
         self._most_bytes = most_bytes
         self._arriving: set[asyncio.Timeout] = set()
 
@@ -109,21 +108,14 @@ class Api:
         found = await self._sessions.list(place, limit + 1)
         shown = found[:limit]
         following = _cursor(shown[-1]) if len(found) > limit else None
-        return json_response({"sessions": [self._summary(summary) for summary in shown], "next": following})
+        return json_response({"sessions": [self._sessions.shown(summary) for summary in shown], "next": following})
 
     async def _search(self, words: str, limit: int) -> Response:
         if len(words) > MOST_QUERY:
             raise InvalidParams(f"A search takes at most {MOST_QUERY} characters.")
         found = await self._sessions.search(words, limit)
-        sessions = [{**self._summary(one.summary), "match": one.match} for one in found]
+        sessions = [{**self._sessions.shown(one.summary), "match": one.match} for one in found]
         return json_response({"sessions": sessions, "next": None})
-
-    def _summary(self, summary: Summary) -> dict[str, Any]:
-        return {
-            **msgspec.structs.asdict(summary),
-            "model": summary.model or self._model,
-            "agent_running": self._sessions.running(summary.session_id),
-        }
 
     async def _create(self, request: Request) -> Response:
         body = await self._body(request, _NewSession)

@@ -27,11 +27,12 @@ from backchat.backends.base import Backend
 from backchat.backends.echo import Echo
 from backchat.choices import offers
 from backchat.config import Settings
-from backchat.connection import Connection, Limits, close
+from backchat.connection import Connection, Limits
 from backchat.errors import BackchatError, DataDirectoryError, InvalidParams, StorageFailed
 from backchat.hub.local import LocalHub
 from backchat.models import Models
 from backchat.names import checked_name, made_up_name
+from backchat.outbox import Outbox
 from backchat.prompts import personalities
 from backchat.registry import Sessions
 from backchat.rendering import Rendering
@@ -40,6 +41,8 @@ from backchat.sessions import Run, Session
 from backchat.store.threads import ThreadedStore
 from backchat.transcript import Created, Usage
 from backchat.views import Offer
+from backchat.watch import Watchers, watch
+from backchat.writing import close
 
 _log = logging.getLogger("backchat")
 
@@ -81,6 +84,7 @@ class Backchat:
             self._runs = Runs(backend, bounds)
             self._models = Models(backend, self._offered)
         self._hub = LocalHub()
+        self._watchers = Watchers(lambda ids: self.sessions.summaries(ids))
         self.sessions = Sessions(
             self._store,
             self._hub,
@@ -88,6 +92,7 @@ class Backchat:
             offer=lambda: self._offer,
             ask_models=_no_models if self._models is None else self._models.refresh,
             start_run=_no_run if self._runs is None else self._runs.start,
+            changed=self._watchers.changed,
             most_idle=settings.idle_sessions,
             op_id_seconds=settings.op_id_hours * 3600,
             clock=clock,
@@ -103,11 +108,11 @@ class Backchat:
             self.sessions,
             self._access,
             backend=settings.backend,
-            model=self._offer.model,
             most_bytes=settings.max_frame,
         )
         self.asgi = Starlette(
             routes=[
+                WebSocketRoute("/watch", self._watch),
                 WebSocketRoute("/ws", self._socket),
                 # A path, so that an id with a slash is told what any other bad id is told.
                 WebSocketRoute("/ws/{session_id:path}", self._socket),
@@ -152,6 +157,7 @@ class Backchat:
         """Ends every live run, keeping what it wrote; returns once that is durable. Waits for no request's body."""
         self._api.drain()
         self._hub.close()
+        self._watchers.close()
         await self.sessions.interrupt_runs()
 
     async def close(self) -> None:
@@ -167,6 +173,18 @@ class Backchat:
             self._lock.release()
 
     # WebSockets.
+
+    async def _watch(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        try:
+            self._access.check_token(websocket.headers)
+            if websocket.query_params:
+                raise InvalidParams(f"There is no query parameter {min(websocket.query_params)!r}.")
+        except BackchatError as error:
+            await close(websocket, error.close, str(error), self._settings.send_seconds)
+            return
+        outbox = Outbox(self._limits.outbox_frames, self._limits.outbox_characters)
+        await watch(websocket, self._watchers, outbox, self._limits.send_seconds)
 
     async def _socket(self, websocket: WebSocket) -> None:
         # Accepted first: only an open WebSocket can be told a close code.

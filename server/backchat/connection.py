@@ -7,13 +7,11 @@ that is sent goes through the outbox, so its order is defined.
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from typing import Final, assert_never
+from typing import assert_never
 
 from msgspec import Struct
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from backchat import frames
 from backchat.errors import BackchatError, InvalidRequest
@@ -31,10 +29,7 @@ from backchat.frames import (
 from backchat.outbox import Outbox
 from backchat.rendering import Rendering
 from backchat.sessions import Answer, Session
-
-TRANSPORT: Final = "backchat.transport"
-"""The ASGI extension of server.py: `abort()` drops a connection without asking its peer, `send(texts)` writes several
-text frames at once and raises OSError when the peer is gone."""
+from backchat.writing import writing
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -58,7 +53,6 @@ class Connection:
         self.outbox = Outbox(limits.outbox_frames, limits.outbox_characters)
         self._in_flight = 0
         self._room: asyncio.Future[None] | None = None
-        self._sending_since: float | None = None
         # One rendering at a time, so that a connection that asks for many waits its turn among the others.
         self._to_render: deque[tuple[RenderParams, Answer]] = deque()
         self._renderer: asyncio.Task[None] | None = None
@@ -67,19 +61,13 @@ class Connection:
         """Attaches, then reads and writes until the connection ends. Raises what `Session.ready` raises before it
         attaches."""
         await self._session.attach(self.who, self.outbox, after, log)
-        writer = asyncio.get_running_loop().create_task(self._write())
-        watch = self._watch()
-        try:
-            await self._read()
-        finally:
-            self._session.detach(self.who)
-            watch()
-            if self._renderer is not None:
-                self._renderer.cancel()
-            writer.cancel()
-            (end,) = await asyncio.gather(writer, return_exceptions=True)
-        if isinstance(end, Exception):
-            raise end
+        async with writing(self._websocket, self.outbox, self._limits.send_seconds):
+            try:
+                await self._read()
+            finally:
+                self._session.detach(self.who)
+                if self._renderer is not None:
+                    self._renderer.cancel()
 
     # Reading.
 
@@ -136,64 +124,3 @@ class Connection:
             self.outbox.push(frames.error_reply(request_id, result))
         else:
             self.outbox.push(frames.reply(request_id, result))
-
-    # Writing.
-
-    async def _write(self) -> None:
-        send = self._websocket.scope.get("extensions", {}).get(TRANSPORT, {}).get("send", self._send_each)
-        clock = asyncio.get_running_loop().time
-        try:
-            while together := await self.outbox.get():
-                self._sending_since = clock()
-                await send(together)
-                self._sending_since = None
-            assert self.outbox.closing is not None
-            await close(self._websocket, *self.outbox.closing, self._limits.send_seconds)
-        except (WebSocketDisconnect, RuntimeError, OSError):
-            # The peer is gone, or broke the protocol, and the server has closed the connection: the reader hears of
-            # it too.
-            pass
-        except Exception:
-            # Nobody would write any more, so nobody shall wait.
-            abort(self._websocket)
-            raise
-
-    async def _send_each(self, texts: list[str]) -> None:
-        for text in texts:
-            await self._websocket.send_text(text)
-
-    def _watch(self) -> Callable[[], None]:
-        """Aborts the transport when one frame takes too long to leave. One timer, moved when it fires rather than for
-        each frame: a frame that began since is looked at again when its own time is up."""
-        loop = asyncio.get_running_loop()
-        limit = self._limits.send_seconds
-        timer = loop.call_later(limit, lambda: look())
-
-        def look() -> None:
-            nonlocal timer
-            since = self._sending_since
-            if since is not None and loop.time() - since >= limit:
-                abort(self._websocket)
-                return
-            timer = loop.call_at((loop.time() if since is None else since) + limit, look)
-
-        return lambda: timer.cancel()
-
-
-async def close(websocket: WebSocket, code: int, reason: str, seconds: float) -> None:
-    """Closes an accepted WebSocket; if the peer has not read the close frame after `seconds`, drops it."""
-    # The timer outlives this connection's tasks: a close waits for a peer that may never read again.
-    asyncio.get_running_loop().call_later(seconds, abort, websocket)
-    # A control frame takes at most 125 bytes, two of them for the code (RFC 6455, section 5.5).
-    short = reason.encode()[:120].decode(errors="ignore")
-    # A peer that is gone already needs no close frame.
-    with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-        async with asyncio.timeout(seconds):
-            await websocket.send({"type": "websocket.close", "code": code, "reason": short})
-
-
-def abort(websocket: WebSocket) -> None:
-    """Drops a connection without a word. Does nothing where the server offers no way to."""
-    transport = websocket.scope.get("extensions", {}).get(TRANSPORT)
-    if transport is not None:
-        transport["abort"]()

@@ -333,8 +333,29 @@ class RunEnded(Struct, frozen=True, omit_defaults=True):
     error: ErrorBody | None = None
 
 
+class Watching(Struct, frozen=True):
+    """The first notification of a connection that watches the list: from now on it is told what changes."""
+
+
+class SessionsChanged(Struct, frozen=True):
+    """Sessions that are new in the list or shown otherwise, and the ids of those that are deleted."""
+
+    sessions: list[dict[str, Any]]
+    deleted: list[str]
+
+
 AnyDelta = RunDelta | RunReasoning
-Notification = Attached | TranscriptSpliced | SessionUpdated | RunStarted | AnyDelta | RunEnded | Presence
+Notification = (
+    Attached
+    | TranscriptSpliced
+    | SessionUpdated
+    | RunStarted
+    | AnyDelta
+    | RunEnded
+    | Presence
+    | Watching
+    | SessionsChanged
+)
 
 _NAMES: Final[dict[type, str]] = {
     Attached: "attached",
@@ -345,6 +366,8 @@ _NAMES: Final[dict[type, str]] = {
     RunReasoning: "run.reasoning",
     RunEnded: "run.ended",
     Presence: "presence",
+    Watching: "watching",
+    SessionsChanged: "sessions.changed",
 }
 
 

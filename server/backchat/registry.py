@@ -7,6 +7,9 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
 
 from backchat.errors import BackchatError, NoSuchSession
 from backchat.frames import Completion
@@ -34,6 +37,7 @@ class Sessions:
         offer: Callable[[], Offer],
         ask_models: Callable[[], None],
         start_run: Callable[[Session, Run], None],
+        changed: Callable[[str], None],
         most_idle: int,
         op_id_seconds: float = 168 * 3600,
         clock: Callable[[], float] = time.time,
@@ -51,6 +55,7 @@ class Sessions:
             offer=offer,
             ask_models=ask_models,
             start_run=start_run,
+            changed=changed,
             settled=self._settled,
             reload=self._reload,
             op_id_seconds=op_id_seconds,
@@ -93,6 +98,18 @@ class Sessions:
     async def list(self, after: Place | None, limit: int) -> list[Summary]:
         """Stored sessions, last updated first. Raises StorageFailed."""
         return await self._store.sessions(OWNER, after, limit)
+
+    async def summaries(self, ids: builtins.list[str]) -> builtins.list[dict[str, Any]]:
+        """Those of these sessions that are not deleted, as a list has them. Raises StorageFailed."""
+        return [self.shown(summary) for summary in await self._store.summaries(OWNER, ids)]
+
+    def shown(self, summary: Summary) -> dict[str, Any]:
+        """A session as a list has it: what is stored, and what only this process knows."""
+        return {
+            **msgspec.structs.asdict(summary),
+            "model": summary.model or self._around.offer().model,
+            "agent_running": self.running(summary.session_id),
+        }
 
     async def search(self, query: str, limit: int) -> builtins.list[Found]:
         """Stored sessions that have all words of a query, last updated first (see `Store.search`). Raises

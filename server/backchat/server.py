@@ -17,8 +17,8 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 
-from backchat.connection import TRANSPORT
 from backchat.errors import SettingError
+from backchat.writing import TRANSPORT
 
 _log = logging.getLogger("backchat.server")
 
@@ -34,7 +34,7 @@ BACKLOG: Final = 2048
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol. Offers the application what ASGI does not (see `connection.TRANSPORT`), and ends
+    """uvicorn's WebSocket protocol. Offers the application what ASGI does not (see `writing.TRANSPORT`), and ends
     connections whose peers break the protocol or are gone."""
 
     def handle_connect(self, event: Any) -> None:

@@ -162,6 +162,7 @@ class _Pending(Struct, kw_only=True):
     started: Run | None = None
     deletes: bool = False
     restores: bool = False
+    opened: str | None = None
     interruption: bool = False
     durable: bool
     op_id: str | None = None
@@ -175,8 +176,8 @@ class _Pending(Struct, kw_only=True):
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """What a session works with. `ask_models` sees to it that `offer` has heard of new models before long; op records
-    that are `op_id_seconds` old are forgotten."""
+    """What a session works with. `ask_models` sees to it that `offer` has heard of new models before long; `changed`
+    takes the ids of sessions that a list now shows otherwise; op records that are `op_id_seconds` old are forgotten."""
 
     store: Store
     hub: LocalHub
@@ -184,6 +185,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     offer: Callable[[], Offer]
     ask_models: Callable[[], None]
     start_run: "Callable[[Session, Run], None]"
+    changed: Callable[[str], None]
     settled: "Callable[[Session], None]"
     reload: "Callable[[Session], None]"
     op_id_seconds: float
@@ -551,6 +553,7 @@ class Session:
             started=self._run if outcome.start is not None else None,
             deletes=deletes,
             restores=restores,
+            opened=None if outcome.opens is None else outcome.opens.session_id,
             interruption=interruption,
             durable=not commits,
             op_id=None if record is None else record.op_id,
@@ -649,9 +652,16 @@ class Session:
                 self._around.start_run(self, pending.started)
         if pending.restores:
             self._deleted = False
+        self._tell_watchers(pending)
         pending.give(pending.result())
         if pending.deletes:
             self._close_all(SessionDeleted())
+
+    def _tell_watchers(self, pending: _Pending) -> None:
+        if pending.steps or pending.stopped or pending.started or pending.deletes or pending.restores:
+            self._around.changed(self.id)
+        if pending.opened is not None:
+            self._around.changed(pending.opened)
 
     def _notifications(self, step: Step) -> list[frames.Notification]:
         return frames.notifications(step.event, step.before, step.after, self._around.offer(), self._tree)
@@ -798,6 +808,9 @@ class Session:
         lost, run = list(self._pending), self._shown_run
         self._pending.clear()
         self._run = self._shown_run = None
+        for pending in lost:
+            # It may have happened, and nobody publishes it.
+            self._tell_watchers(pending)
         return lost, run
 
 

@@ -104,6 +104,7 @@ class World:
             offer=lambda: self._offer,
             ask_models=lambda: None,
             start_run=lambda session, run: self.runs.append((session, run)),
+            changed=lambda _: None,
             most_idle=0,
             clock=lambda: float(next(self._clock)),
         )

@@ -186,6 +186,9 @@ class Store(Protocol):
     async def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
         """Sessions that are not deleted, last updated first, beyond `after`. Raises StorageFailed."""
 
+    async def summaries(self, owner: str, ids: Sequence[str]) -> list[Summary]:
+        """Those of these sessions that are not deleted, in any order. Raises StorageFailed."""
+
     async def search(self, owner: str, query: str, limit: int) -> list[Found]:
         """Sessions that are not deleted whose title or one of whose messages has all words of the query, the last as
         the beginning of a word; last updated first. All sessions where the query is white space. Raises

@@ -470,6 +470,15 @@ class Database:
         )
         return [_summary(row) for row in rows]
 
+    def summaries(self, owner: str, ids: Sequence[str]) -> list[Summary]:
+        """See `Store.summaries`."""
+        rows = self._db.execute(
+            f"SELECT {_SUMMARY} FROM json_each(?2) JOIN session s ON s.id = json_each.value {_LATEST}"  # noqa: S608 - constants
+            " WHERE s.owner = ?1 AND s.deleted_at IS NULL",
+            (owner, _encode(ids).decode()),
+        )
+        return [_summary(row) for row in rows]
+
     def search(self, owner: str, query: str, limit: int) -> list[Found]:
         """See `Store.search`. Raises sqlite3.Error."""
         words = expression(query)

@@ -9,7 +9,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -149,6 +149,9 @@ class ThreadedStore(Store):
 
     async def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
         return await self._reader.read(Database.sessions, owner, after, limit)
+
+    async def summaries(self, owner: str, ids: Sequence[str]) -> list[Summary]:
+        return await self._reader.read(Database.summaries, owner, ids)
 
     async def search(self, owner: str, query: str, limit: int) -> list[Found]:
         return await self._searcher.read(Database.search, owner, query, limit)
