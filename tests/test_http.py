@@ -531,6 +531,8 @@ async def test_the_page_is_served_under_a_strict_policy(http: httpx.AsyncClient,
     assert policy["frame-ancestors"] == "'none'"
     assert policy["base-uri"] == "'none'"
     assert policy["form-action"] in ("'none'", "'self'")
+    assert policy["require-trusted-types-for"] == "'script'"
+    assert policy["trusted-types"] == "backchat"
     assert "unsafe" not in str(policy)
     assert "*" not in str(policy)
     assert "http" not in str(policy)

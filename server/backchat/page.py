@@ -11,7 +11,9 @@ from starlette.staticfiles import StaticFiles
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    # Of all the page's scripts, html.js alone may make nodes of HTML.
+    "require-trusted-types-for 'script'; trusted-types backchat"
 )
 _PAGE_HEADERS: Final = {
     "content-security-policy": CONTENT_SECURITY_POLICY,

@@ -105,3 +105,33 @@ async def test_nothing_of_it_loads_or_runs_before_it_is_in_the_page(server: Runn
     )
     await tab.drawn()
     assert await tab.page.evaluate("window.hacked ?? null") is None
+
+
+SINKS: Final = """() => Object.entries({
+    innerHTML: () => { document.createElement("div").innerHTML = "<b>"; },
+    outerHTML: () => { document.body.appendChild(document.createElement("i")).outerHTML = "<b>"; },
+    insertAdjacentHTML: () => document.body.insertAdjacentHTML("beforeend", "<b>"),
+    write: () => document.write("<b>"),
+    DOMParser: () => new DOMParser().parseFromString("<b>", "text/html"),
+    srcdoc: () => { document.createElement("iframe").srcdoc = "<b>"; },
+    src: () => { document.createElement("script").src = "/static/app.js"; },
+    script: () => { document.createElement("script").text = "1"; },
+    attribute: () => document.createElement("b").setAttribute("onclick", "1"),
+    again: () => trustedTypes.createPolicy("backchat", { createHTML: (html) => html }),
+    another: () => trustedTypes.createPolicy("other", { createHTML: (html) => html }),
+    default: () => trustedTypes.createPolicy("default", { createHTML: (html) => html }),
+}).filter(([, attempt]) => {
+    try {
+        attempt();
+        return true;
+    } catch {
+        return false;
+    }
+}).map(([name]) => name)"""
+"""Ways to make nodes or scripts of a text: the names of those that the browser lets a script go."""
+
+
+async def test_nothing_else_of_the_page_can_make_nodes_or_scripts_of_a_text(server: Running, user: Person) -> None:
+    tab = await opened(user, server)
+    user.expected = ("This document requires 'Trusted", "Creating a TrustedTypePolicy named")
+    assert await tab.page.evaluate(SINKS) == []

@@ -18,7 +18,8 @@ PLANTED = {
     "Promise.reject(new Error('rejected'))": "rejected",
     "document.body.append(Object.assign(new Image(), {src: 'https://example.invalid/x.png'}))": "img-src 'self' data:",
     "document.body.setAttribute('style', 'color: red')": "style-src 'self'",
-    "document.body.append(Object.assign(document.createElement('script'), {text: '1'}))": "script-src 'self'",
+    "try { document.createElement('script').text = '1' } catch { /* and goes on */ }": "requires 'TrustedScript'",
+    "try { document.body.innerHTML = 'x' } catch { /* and goes on */ }": "requires 'TrustedHTML'",
     "fetch('https://example.invalid/').catch(() => {})": "connect-src 'self'",
 }
 
