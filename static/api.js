@@ -28,4 +28,5 @@ export const listSessions = (after) => call("GET", `/api/sessions?limit=50${afte
 export const createSession = () => call("POST", "/api/sessions", {});
 export const deleteSession = (id) => call("DELETE", `/api/sessions/${id}`);
 export const getCommands = () => call("GET", "/api/commands");
+export const complete = (text) => call("GET", `/api/complete?text=${encodeURIComponent(text)}`);
 export const login = (token) => call("POST", "/api/login", { token });

@@ -9,27 +9,24 @@ import { Listing } from "./listing.js";
 import "./notices.js";
 import "./presence.js";
 import "./queue.js";
+import "./session-footer.js";
 import "./session-heading.js";
 import { titleOf } from "./session-list.js";
 import "./sign-in.js";
 import { asMessage, changesTranscript, commandName } from "./slash.js";
 import { SessionSocket } from "./socket.js";
-import { composer as words } from "./strings.js";
+import { composer as words, frame } from "./strings.js";
 import { nothingTaken, taken } from "./taken.js";
 import { apply, emptyView, prepend } from "./transcript.js";
 import "./transcript-view.js";
 
 const find = (selector) => document.querySelector(selector);
-const [list, transcript, composer, queue, notices, signIn] =
-  ["session-list", "transcript-view", "message-composer", "message-queue", "notice-board", "sign-in"].map(find);
+const [list, transcript, composer, queue, footer, notices, signIn] =
+  ["session-list", "transcript-view", "message-composer", "message-queue", "session-footer", "notice-board", "sign-in"].map(find);
 const connection = find("connection-state");
 const ask = (request) => signIn.signedIn(request);
 const listing = new Listing(ask);
 
-const BACKEND = {
-  echo: "No model is connected: replies only repeat what you say.",
-  none: "No model is connected: messages are kept, and nothing replies.",
-};
 const GONE = {
   4400: "The server does not understand this page. Reload it.",
   4404: "There is no session at this address.",
@@ -41,8 +38,8 @@ let creating = null;
 let backend = null; // which kind of it the server has; null: not known yet
 
 function nothingOpen() {
-  // `mine` are the connections that this tab has had to it.
-  return { id: null, view: emptyView(), taken: nothingTaken(), socket: null, mine: [], gone: null, loading: null };
+  // `mine` are the connections that this tab has had to it, `name` what all tabs of this browser go by.
+  return { id: null, view: emptyView(), taken: nothingTaken(), socket: null, mine: [], name: null, gone: null, loading: null };
 }
 
 // --- which session is open
@@ -101,6 +98,7 @@ function notified(here, { method, params }) {
     composer.commands = params.commands;
     backend = params.backend;
     here.mine.push(params.connection);
+    here.name = params.name;
   }
   const events = method === "attached" ? params.events ?? [] : [{ method, params }];
   for (const event of events) {
@@ -111,11 +109,11 @@ function notified(here, { method, params }) {
   if (method === "attached") here.taken = taken(here.taken, seen.count, { method, params });
   if (params.reset) {
     notices.clear();
-    notices.notice("What is shown was read anew from the server; it may differ from what you saw.");
+    notices.notice(frame.readAnew);
   }
   if (method === "presence") drawPresence();
   if (method === "run.ended" && params.reason === "failed" && !tells(here.view, params.run_id)) {
-    notices.error(params.error?.message ?? "The reply failed.");
+    notices.error(params.error?.message ?? frame.replyFailed);
   }
   draw();
   if (method !== "run.delta" && method !== "run.reasoning") drawFrame();
@@ -123,11 +121,14 @@ function notified(here, { method, params }) {
 
 // A transcript that changes by itself is startling; `seen` is the revision that showed it before, and how long it was then.
 // Messages are there to be seen.
-function tellWhoDid({ mine }, { method, params: { cause, keep } }, seen) {
+function tellWhoDid({ mine, name }, { method, params: { cause, keep } }, seen) {
   if (!cause?.command || !cause.connection || mine.includes(cause.connection)) return;
-  const did = `${cause.name ?? "Somebody"}: /${cause.command}`;
-  if (method !== "transcript.spliced") return cause.command === "branch" && notices.notice(did);
-  notices.notice(keep < seen.count ? `${did}. /goto @${seen.revision} shows what was there before.` : did);
+  const spliced = method === "transcript.spliced";
+  if (!spliced && !["branch", "model", "personality", "system"].includes(cause.command)) return;
+  const off = spliced ? Math.max(0, seen.count - keep) : 0;
+  const who = cause.name === name ? frame.youElsewhere : frame.somebody(cause.name);
+  const before = { label: frame.showBefore, act: () => press(`/goto @${seen.revision}`, frame.notBroughtBack) };
+  notices.notice(frame.whoDid(who, cause.command, off), off > 0 ? [before] : []);
 }
 
 function afterwards({ revision, count }, { method, params }) {
@@ -217,7 +218,7 @@ async function submitLine(text) {
 
 // What a button does is not kept for later like a typed line: by then another reply may be running.
 function press(line, undone) {
-  if (current.socket?.state !== "open") return notices.error(`Not connected: ${undone}`);
+  if (current.socket?.state !== "open") return notices.error(frame.notConnected(undone));
   const ifRevision = meantFor(line);
   if (ifRevision !== undefined) {
     // After another line that means the same transcript, as when one presses twice, it could only be refused.
@@ -317,7 +318,9 @@ function drawFrame() {
   const origin = known.get(branchedFrom?.session_id);
   transcript.drawOrigin(branchedFrom, origin ? titleOf(origin) : "another session");
   document.title = title === "Backchat" ? title : `${title} – Backchat`;
-  find("#backend").textContent = BACKEND[backend] ?? ""; // which model replies is said above
+  find("#backend").textContent = frame.backend[backend] ?? "";
+  const models = backend !== null && !(backend in frame.backend) && !current.gone;
+  footer.draw({ session: view.log && !current.gone ? view.session : null, models, running: view.run !== null });
 }
 
 function drawConnection() {
@@ -343,24 +346,26 @@ const on = (target, type, react) => target.addEventListener(type, (event) => rea
 on(composer, "submit-line", ({ text }) => submitLine(text));
 on(composer, "edit-last", () => editMessage(current.view.messages.findLast(({ role }) => role === "user")?.id));
 on(composer, "submit-edit", submitEdit);
-on(composer, "stop", () => press("/stop", "the reply cannot be stopped now."));
-on(queue, "take-out", ({ id }) => press(`/queue drop ${id}`, "the message cannot be taken out now."));
-on(queue, "go-on", () => press("/queue go", "nothing can be sent now."));
+on(composer, "stop", () => press("/stop", frame.notStopped));
+on(queue, "take-out", ({ id }) => press(`/queue drop ${id}`, frame.notTakenOut));
+on(queue, "go-on", () => press("/queue go", frame.notSent));
 on(queue, "leave", () => composer.focus());
-composer.complete = async (text) => current.socket?.request("complete", { text }) ?? { candidates: [] };
+composer.complete = footer.complete = (text) => current.socket?.request("complete", { text }) ?? ask(() => api.complete(text));
+footer.usage = async () => (await current.socket.request("submit", { text: "/usage" })).data;
+on(footer, "choose-value", ({ line }) => (current.id === null ? submitLine(line) : press(line, frame.notChosen)));
 on(notices, "leave", () => composer.focus());
 transcript.render = (params) => current.socket.request("render", params);
 transcript.older = older;
 on(transcript, "edit", ({ id }) => editMessage(id));
 on(transcript, "retry", () => {
-  press("/retry", "nothing can be asked again now.");
+  press("/retry", frame.notAsked);
   transcript.toEnd();
 });
-on(transcript, "branch", ({ id }) => press(`/branch ${id}`, "nothing can be branched now."));
+on(transcript, "branch", ({ id }) => press(`/branch ${id}`, frame.notBranched));
 on(transcript, "trouble", ({ text }) => notices.error(text));
-on(transcript, "pick", ({ id, variant }) => press(`/pick ${id} ${variant}`, "another variant cannot be shown now."));
+on(transcript, "pick", ({ id, variant }) => press(`/pick ${id} ${variant}`, frame.notSwitched));
 on(transcript, "redo", () => {
-  press("/redo", "nothing can be brought back now.");
+  press("/redo", frame.notBroughtBack);
   transcript.toEnd();
 });
 on(transcript, "open-session", ({ id }) => go(id));

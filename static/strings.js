@@ -125,4 +125,71 @@ export const connection = {
 
 // --- everything around them
 
-export const frame = {};
+export const frame = {
+  backend: {
+    echo: "No model is connected: replies only repeat what you say.",
+    none: "No model is connected: messages are kept, and nothing replies.",
+  },
+
+  readAnew: "What is shown was read anew from the server; it may differ from what you saw.",
+  replyFailed: "The reply failed.",
+
+  // What a button could not do.
+  notConnected: (undone) => `Not connected: ${undone}`,
+  notStopped: "the reply cannot be stopped now.",
+  notTakenOut: "the message cannot be taken out now.",
+  notSent: "nothing can be sent now.",
+  notChosen: "nothing can be chosen now.",
+  notAsked: "nothing can be asked again now.",
+  notBranched: "nothing can be branched now.",
+  notSwitched: "another variant cannot be shown now.",
+  notBroughtBack: "nothing can be brought back now.",
+
+  // What others did. Their names have a direction of their own.
+  somebody: (name) => (name ? `\u2068${name}\u2069` : "Somebody"),
+  youElsewhere: "You, in another tab,",
+  whoDid: (who, command, off) => `${who} ${frame.did[command]?.(off) ?? `used /${command}`}.`,
+  did: {
+    retry: () => "asked again",
+    undo: (off) => `undid ${off === 1 ? "1 message" : `${off.toLocaleString()} messages`}`,
+    redo: () => "brought back what had been taken off",
+    edit: () => "edited a message",
+    prev: () => "switched to another variant",
+    next: () => "switched to another variant",
+    pick: () => "switched to another variant",
+    goto: () => "went to another place",
+    drop: () => "took an earlier turn out",
+    clear: () => "took everything off",
+    stop: () => "stopped the reply",
+    branch: () => "branched this session into a new one",
+    model: () => "chose who replies next",
+    personality: () => "chose another personality",
+    system: () => "changed the system prompt",
+  },
+  showBefore: "Show what was there before",
+
+  model: { name: "Model", none: "Server’s choice", placeholder: "Find a model", other: (name) => `Use “${name}”` },
+  personality: { name: "Personality", none: "No personality", placeholder: "Find a personality" },
+  serversChoice: "server’s choice",
+  chosen: "chosen",
+  choiceLater: "The reply that is being written stays as it is; a choice counts from the next one on.",
+  nothingToChoose: "Not connected: nothing can be chosen now.",
+  nothingFits: "There is nothing that fits.",
+  typeForMore: "There are more. Type to find them.",
+
+  spent: "Tokens and cost",
+  tokens: (count, figure) => `${figure} ${count === 1 ? "token" : "tokens"}`,
+  about: (figure) => `about ${figure}`,
+  andMore: (sum) => `${sum} and more`,
+  costUnknown: "cost unknown",
+  unpriced: (count) => ` (the price of ${count === 1 ? "one reply" : `${count} replies`} is unknown)`,
+  input: "Input",
+  output: "Output",
+  cached: (figure) => `${figure} cached`,
+  reasoning: (figure) => `${figure} reasoning`,
+  cost: "Cost",
+  onScreen: "On screen",
+  nothing: "nothing",
+  next: "The next turn sends",
+  nextTokens: (figure) => `about ${figure} tokens and what you write`,
+};

@@ -530,7 +530,8 @@ async def test_every_client_hears_of_every_choice(tmp_path: Path) -> None:
             await two.at(result["revision"])
             for each in (one, two):
                 update = each.named("session.updated")[-1]
-                assert update["session"].keys() == {field, "updated_at"}
+                chosen = {"model_chosen", "next_model"} if field == "model" else set()
+                assert update["session"].keys() == {field, "updated_at", *chosen}
                 assert update["session"][field] == value
                 assert update["cause"] == {
                     "op_id": line,
@@ -560,6 +561,20 @@ async def test_the_first_message_names_the_session_for_every_client_and_in_the_l
         await answered(one, replies, "Something else")
         assert one.view.session["title"] == "Locks"
         assert [session["title"] for session in await listed(server)] == ["Locks"]
+
+
+async def test_every_client_knows_which_model_is_next_and_whether_somebody_chose_it(tmp_path: Path) -> None:
+    async with offering(tmp_path / "data") as (server, _), client(server.ws()) as one:
+        for line, chosen, following in (
+            (None, False, "one"),
+            ("/model two", True, "two"),
+            ("/model none", False, "one"),
+        ):
+            if line:
+                await one.at((await one.submit(line))["revision"])
+            async with client(server.ws(one.session_id)) as two:
+                for view in (one.view, two.view):
+                    assert (view.session["model_chosen"], view.session["next_model"]) == (chosen, following)
 
 
 async def test_a_choice_does_not_touch_the_live_reply_but_the_next(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from backchat.commands import CommandInfo, check_text
 from backchat.completion import Candidate
 from backchat.errors import BackchatError, InvalidParams, InvalidRequest, ParseError, UnknownMethod
-from backchat.reports import queue_fields, redo_steps, shown_model, spent_fields, status_fields
+from backchat.reports import choice_fields, queue_fields, redo_steps, shown_model, spent_fields, status_fields
 from backchat.transcript import Cause, Event, Message, State, Tree, splice
 from backchat.views import Offer
 
@@ -493,8 +493,9 @@ _FIELDS: Final = (
 
 
 def session_fields(session_id: str, state: State, offer: Offer, tree: Tree, running: bool) -> dict[str, Any]:
-    """The fields of /status and what was spent: the `session` of `attached`."""
-    return {**status_fields(session_id, state, offer, tree[state.head].depth, running), **spent_fields(state.spent)}
+    """The fields of /status, what was spent and which model is next: the `session` of `attached`."""
+    status = status_fields(session_id, state, offer, tree[state.head].depth, running)
+    return {**status, **spent_fields(state.spent), **choice_fields(state, offer)}
 
 
 def notifications(event: Event, before: State, after: State, offer: Offer, tree: Tree) -> list[Notification]:
@@ -515,6 +516,8 @@ def notifications(event: Event, before: State, after: State, offer: Offer, tree:
     changed = {name: value for name in _FIELDS if (value := getattr(after, name)) != getattr(before, name)}
     if (model := shown_model(after, offer)) != shown_model(before, offer):
         changed["model"] = model
+    if (choice := choice_fields(after, offer)) != choice_fields(before, offer):
+        changed |= choice
     if spliced is not None and (count := tree[after.head].depth) != tree[before.head].depth:
         changed["message_count"] = count
     if after.queue is not before.queue:

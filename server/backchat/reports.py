@@ -29,7 +29,7 @@ from backchat.transcript import (
     Tree,
     text_of,
 )
-from backchat.views import Offer, Outcome, View, context_tokens, counted, line, preview
+from backchat.views import Offer, Outcome, View, context_tokens, counted, line, next_model, preview
 
 QUEUE_PREVIEW: Final = 200
 """How many characters of a waiting message are shown."""
@@ -72,6 +72,11 @@ def status_fields(session_id: str, state: State, offer: Offer, message_count: in
         "redo_steps": redo_steps(state),
         "branched_from": state.branched_from,
     }
+
+
+def choice_fields(state: State, offer: Offer) -> dict[str, Any]:
+    """Which model replies next, and whether a person chose it; None where the backend has none."""
+    return {"next_model": next_model(state, offer), "model_chosen": state.model_chosen}
 
 
 def redo_steps(state: State) -> int:

@@ -65,11 +65,8 @@ class View(Struct, frozen=True, kw_only=True):
 
     @property
     def model(self) -> str | None:
-        """The model of the next reply; None where the backend has none. What an import names is not chosen: the
-        endpoint it came from is not ours."""
-        if self.offer.model is None:
-            return None
-        return self.state.model if self.state.model_chosen else self.offer.model
+        """The model of the next reply; None where the backend has none."""
+        return next_model(self.state, self.offer)
 
     @property
     def system(self) -> str | None:
@@ -122,6 +119,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
     stop: StopRun | None = None
     start: StartRun | None = None
     opens: Opening | None = None
+
+
+def next_model(state: State, offer: Offer) -> str | None:
+    """The model of a session's next reply; None where the backend has none. What an import names is not chosen: the
+    endpoint it came from is not ours."""
+    if offer.model is None:
+        return None
+    return state.model if state.model_chosen else offer.model
 
 
 def context_tokens(view: View, node: Node) -> int:

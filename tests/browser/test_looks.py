@@ -148,7 +148,7 @@ async def test_variants_redo_a_branch_and_who_is_there_fit_and_can_be_read(
         await expect(tab.redo).to_be_visible()
         await expect(tab.presence).to_be_visible()
         await other.submit("/undo")
-        await expect(tab.notice).to_contain_text("/undo")
+        await expect(tab.notice).to_contain_text("undid 2 messages")
         await other.submit("/redo")
         await expect(tab.messages).to_have_count(2)
         await readable(tab)

@@ -118,15 +118,19 @@ async def test_who_changed_the_transcript_by_a_command_is_said_to_the_others(
     async with client(server.ws(SAILING_ID, "name=%3Cb%3Enight%3C/b%3E%20watch")) as other:
         await other.submit("/undo")
         for tab in (one, two):
-            await expect(tab.notice).to_contain_text("<b>night</b> watch: /undo. /goto @1 shows what was there before.")
+            await expect(tab.notice).to_contain_text("\u2068<b>night</b> watch\u2069 undid 2 messages.")
             await tab.shows(*SAID[:2])
     # What one does oneself is answered, what another tab does is told.
     await one.submit("/undo")
-    await expect(two.notice).to_contain_text(f"{await kept_name(one)}: /undo")
+    await expect(two.notice).to_contain_text("You, in another tab, undid 2 messages.")
     await expect(one.notice).to_contain_text("Took back 1 turn (2 messages).")
+    await two.submit("/undo")
+    await expect(two.alert).to_contain_text("Nothing to undo.")
+    await two.composer.fill("")
     await one.submit("/goto @1")
     for tab in (one, two):
         await tab.shows(*SAID)
+    await expect(two.notice).to_contain_text("You, in another tab, went to another place.")
     await one.submit("/undo 2")
     # A message speaks for itself, and what does not change the transcript startles nobody.
     await two.submit("Ahoy")
@@ -138,7 +142,26 @@ async def test_who_changed_the_transcript_by_a_command_is_said_to_the_others(
     # A new session is of interest to whoever is in the one that it was begun from.
     async with client(server.ws(SAILING_ID, "name=watch")) as other:
         await other.submit("/branch")
-    await expect(one.notice).to_contain_text("watch: /branch")
+    await expect(one.notice).to_contain_text("\u2068watch\u2069 branched this session into a new one.")
+
+
+async def test_what_another_took_off_comes_back_by_the_button_beside_what_is_said_of_it(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    await tab.connected()
+    async with client(server.ws(SAILING_ID, "name=watch")) as other:
+        await other.submit("/drop 1")
+        await tab.shows(*SAID[2:])
+        await expect(tab.notice).to_contain_text("\u2068watch\u2069 took an earlier turn out.")
+        await tab.composer.fill("a draft")
+        await tab.press("Shift+Tab", "Shift+Tab")
+        await expect(tab.notice.get_by_role("button", name="Show what was there before")).to_be_focused()
+        await tab.press("Enter")
+        await tab.shows(*SAID)
+        await expect(tab.composer).to_be_focused()
+        await expect(tab.composer).to_have_value("a draft")
 
 
 async def test_what_was_read_anew_is_said_to_be_and_older_notices_are_gone(
@@ -184,9 +207,10 @@ async def test_who_did_something_meanwhile_is_said_to_whoever_comes_back_unless_
 
         wire.cut()
         await expect(tab.connection).to_have_attribute("data-connection", "reconnecting")
-        revision = other.view.revision
         await other.submit("/undo")
         await other.submit("/title T")
         wire.mend()
         await tab.shows(*SAID[:2])
-        await expect(tab.notice).to_contain_text(f"watch: /undo. /goto @{revision} shows what was there before.")
+        await expect(tab.notice).to_contain_text("\u2068watch\u2069 undid 2 messages.")
+        await tab.notice.get_by_role("button", name="Show what was there before").click()
+        await tab.shows(*SAID)
