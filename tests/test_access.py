@@ -421,6 +421,12 @@ async def test_without_the_token_nobody_comes_in(protected: Running, credentials
         ("GET", f"/api/sessions/{session_id}"),
         ("GET", "/api/sessions/nope"),
         ("DELETE", f"/api/sessions/{session_id}"),
+        ("PATCH", f"/api/sessions/{session_id}"),
+        ("POST", f"/api/sessions/{session_id}/restore"),
+        ("GET", f"/api/sessions/{session_id}/export?format=json"),
+        ("GET", "/api/sessions?q=x"),
+        ("POST", "/api/import"),
+        ("GET", "/api/complete?text=/"),
         ("GET", "/api/commands"),
     ):
         status, body = await ask(protected, method, path, headers)

@@ -27,6 +27,7 @@ ORDER = [
     "exports",
     "chatgpt",
     "openwebui",
+    "portable",
     "foreign",
     "backends.base",
     "backends.echo",
@@ -38,6 +39,7 @@ ORDER = [
     "store.threads",
     "hub.local",
     "sessions",
+    "importer",
     "registry",
     "highlighting",
     "markdown",
@@ -51,7 +53,6 @@ ORDER = [
     "watch",
     "config",
     "access",
-    "importer",
     "page",
     "api",
     "app",
@@ -75,6 +76,7 @@ PURE = {
     "exports",
     "chatgpt",
     "openwebui",
+    "portable",
     "foreign",
 }
 WORLDLY = {

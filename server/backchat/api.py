@@ -1,10 +1,15 @@
-"""The HTTP API (JSON): the list of sessions, what they are, and signing in."""
+"""The HTTP API (JSON, but for files): the list of sessions, what they are and what is done to them from there, and
+signing in."""
 
 import asyncio
 import base64
+import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
+import anyio.to_thread
 import msgspec
 from msgspec import Struct
 from starlette.datastructures import QueryParams
@@ -19,15 +24,22 @@ from backchat.choices import checked_title
 from backchat.commands import check_text, describe
 from backchat.errors import BackchatError, InvalidParams, ParseError, TimedOut, TooLarge, Unauthorized, UnknownMethod
 from backchat.foreign import messages_of
+from backchat.importer import Ready
+from backchat.portable import file_name, to_json, to_markdown
 from backchat.registry import Sessions
-from backchat.store.base import Place, Summary
+from backchat.store.base import Loaded, Place, Summary
 from backchat.transcript import Created
 from backchat.words import MOST_QUERY
 
 MOST_SESSIONS: Final = 200
 """The most sessions in one page of the list."""
 BODY_SECONDS: Final = 30.0
-"""How long the body of a request may take to arrive."""
+"""How long the body of a request may take to arrive, and how much longer one of these many bytes may:"""
+BYTES_PER_SECOND: Final = 128 * 1024
+MOST_IMPORTS: Final = 2
+"""How many files are in memory at once; the others wait to be read."""
+MOST_NAME: Final = 255
+"""The longest name of a file, in characters."""
 
 _T = TypeVar("_T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -47,13 +59,24 @@ class _Renaming(Struct, forbid_unknown_fields=True):
 
 
 class Api:
-    """The routes, and what they need. `most_bytes` bounds the body of a request."""
+    """The routes, and what they need. `most_bytes` bounds the body of a request, `import_bytes` that of an import."""
 
-    def __init__(self, sessions: Sessions, access: Access, *, backend: str, most_bytes: int) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        access: Access,
+        *,
+        backend: str,
+        most_bytes: int,
+        import_bytes: int,
+    ) -> None:
         self._sessions = sessions
         self._access = access
         self._backend = backend
         self._most_bytes = most_bytes
+        self._import_bytes = import_bytes
+        self._importing = asyncio.Semaphore(MOST_IMPORTS)
+        self._draining = False
         self._arriving: set[asyncio.Timeout] = set()
 
     def routes(self) -> list[BaseRoute]:
@@ -67,12 +90,15 @@ class Api:
             Route("/api/sessions/{session_id}", self._signed_in(self._delete), methods=["DELETE"]),
             Route("/api/sessions/{session_id}", self._signed_in(self._rename), methods=["PATCH"]),
             Route("/api/sessions/{session_id}/restore", self._signed_in(self._restore), methods=["POST"]),
+            Route("/api/sessions/{session_id}/export", self._signed_in(self._export), methods=["GET"]),
+            Route("/api/import", self._signed_in(self._import), methods=["POST"]),
             Route("/api/complete", self._signed_in(self._complete), methods=["GET"]),
             Route("/api/commands", self._signed_in(self._commands), methods=["GET"]),
         ]
 
     def drain(self) -> None:
-        """Waits no longer for bodies that are still arriving."""
+        """Waits no longer for bodies that are still arriving, and ends imports with the session they are at."""
+        self._draining = True
         now = asyncio.get_running_loop().time()
         for limit in self._arriving:
             limit.reschedule(now)
@@ -144,6 +170,41 @@ class Api:
         await self._sessions.restore(session_id)
         return json_response({"session_id": session_id})
 
+    async def _export(self, request: Request) -> Response:
+        query = request.query_params
+        if unknown := set(query) - {"format"}:
+            raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
+        kind = query.get("format")
+        if kind not in ("markdown", "json"):
+            raise InvalidParams("format must be markdown or json.")
+        loaded = await self._sessions.export(request.path_params["session_id"])
+        return await anyio.to_thread.run_sync(_markdown if kind == "markdown" else _json, loaded)
+
+    async def _import(self, request: Request) -> Response:
+        query = request.query_params
+        if unknown := set(query) - {"name"}:
+            raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
+        name = query.get("name", "")
+        check_text(name)
+        if len(name) > MOST_NAME:
+            raise InvalidParams(f"The name of a file takes at most {MOST_NAME} characters.")
+        # Not what a path before it, or the ending, says.
+        stem = " ".join(re.split(r"[/\\]", name)[-1].removesuffix(".json").split()) or None
+        told: dict[str, list[dict[str, Any]]] = {"imported": [], "skipped": [], "failed": []}
+        async with self._importing:
+            body = await self._read(request, self._import_bytes)
+            async for one in self._sessions.bring_in(body, stem):
+                if isinstance(one, Ready):
+                    told["imported"].append({"session_id": one.commit.session_id, "title": one.title})
+                else:
+                    told["skipped" if one.outcome == "skipped" else "failed"].append(
+                        {"name": name, "reason": one.reason}
+                    )
+                if self._draining:
+                    told["failed"].append({"name": name, "reason": "the server went down before the end of the file"})
+                    break
+        return json_response(told)
+
     async def _complete(self, request: Request) -> Response:
         query = request.query_params
         if unknown := set(query) - {"text"}:
@@ -156,27 +217,32 @@ class Api:
     async def _body(self, request: Request, shape: type[_T]) -> _T:
         """The body of a request as JSON of this shape; an empty one counts as `{}`. Raises TimedOut, TooLarge,
         ParseError, InvalidParams."""
-        body = bytearray()
+        body = await self._read(request, self._most_bytes)
         try:
-            async with asyncio.timeout(BODY_SECONDS) as limit:
-                self._arriving.add(limit)
-                try:
-                    async for chunk in request.stream():
-                        body += chunk
-                        if len(body) > self._most_bytes:
-                            raise TooLarge(f"A request takes at most {self._most_bytes} bytes.")
-                finally:
-                    self._arriving.discard(limit)
-        except TimeoutError as error:
-            raise TimedOut("The request took too long to arrive.") from error
-        try:
-            return msgspec.json.decode(bytes(body) or b"{}", type=shape)
+            return msgspec.json.decode(body or b"{}", type=shape)
         except msgspec.ValidationError as error:
             raise InvalidParams(f"The request is wrong: {error}") from error
         except RecursionError as error:
             raise ParseError("This is nested too deeply.") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ParseError("This is not JSON.") from error
+
+    async def _read(self, request: Request, most: int) -> bytes:
+        """The body of a request of at most so many bytes. Raises TimedOut, TooLarge."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS + most / BYTES_PER_SECOND) as limit:
+                self._arriving.add(limit)
+                try:
+                    async for chunk in request.stream():
+                        body += chunk
+                        if len(body) > most:
+                            raise TooLarge(f"A request takes at most {most} bytes.")
+                finally:
+                    self._arriving.discard(limit)
+        except TimeoutError as error:
+            raise TimedOut("The request took too long to arrive.") from error
+        return bytes(body)
 
 
 async def error_response(_: Request, error: Exception) -> Response:
@@ -201,6 +267,39 @@ def json_response(body: Any, status: int = 200) -> Response:
     """A response that nobody keeps."""
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
+
+
+def _markdown(loaded: Loaded) -> Response:
+    state = loaded.history[-1].after
+    text = to_markdown(state, loaded.tree, _when)
+    return _file(loaded, text.encode(), "md", "text/markdown; charset=utf-8")
+
+
+def _json(loaded: Loaded) -> Response:
+    first = loaded.history[0]
+    assert isinstance(first.event.body, Created)
+    body = to_json(loaded.info.id, first.event.body, loaded.history[-1].after, loaded.tree)
+    return _file(loaded, body, "json", "application/json")
+
+
+def _file(loaded: Loaded, body: bytes, ending: str, media_type: str) -> Response:
+    """A response that a browser saves as a file, named after the title (RFC 6266, RFC 8187)."""
+    name = f"{file_name(loaded.history[-1].after.title, loaded.info.id)}.{ending}"
+    plain = name.encode("ascii", "replace").decode().replace("?", "_").replace("%", "_")
+    headers = {
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
+    }
+    return Response(body, 200, headers, media_type=media_type)
+
+
+def _when(at: float) -> str:
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        # A file may say anything up to the year 33658.
+        return f"{at:.0f} seconds after 1970"
 
 
 async def _healthz(_: Request) -> Response:

@@ -109,6 +109,7 @@ class Backchat:
             self._access,
             backend=settings.backend,
             most_bytes=settings.max_frame,
+            import_bytes=settings.import_bytes,
         )
         self.asgi = Starlette(
             routes=[

@@ -143,6 +143,7 @@ def cli() -> None:
     help="Another origin whose pages may connect, like https://chat.example.com. May be repeated; commas separate.",
 )  # fmt: skip
 @_option("--max-frame", "Most bytes in a WebSocket message or a request body.", type=int)
+@_option("--import-bytes", "Most bytes in a file that is imported over HTTP.", type=int)
 @_option("--in-flight", "Most requests of one connection that wait for their reply.", type=int)
 @_option("--outbox-frames", "Most frames that may wait for one slow client.", type=int)
 @_option("--outbox-characters", "Most characters that may wait for one slow client.", type=int)

@@ -16,6 +16,7 @@ BACKENDS: Final = ("echo", "openai", "none")
 _RANGES: Final = (
     ("port", 0, 65535),
     ("max_frame", 1, 2**30),
+    ("import_bytes", 1, 2**30),
     ("in_flight", 1, 10**6),
     ("outbox_frames", 1, 10**6),
     ("outbox_characters", 1, 2**31),
@@ -59,6 +60,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     max_frame: int = 1024 * 1024
+    import_bytes: int = 32 * 1024 * 1024
     in_flight: int = 32
     outbox_frames: int = 1024
     outbox_characters: int = 8 * 1024 * 1024

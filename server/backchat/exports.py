@@ -15,6 +15,7 @@ from msgspec import Struct
 from backchat.errors import InvalidParams
 from backchat.frames import check_value
 from backchat.transcript import SESSION_ID, Added, Created, Message, content_size
+from backchat.views import Decided
 
 NAME_CHARACTERS: Final = 64
 """How much of a name out of a file a sentence about it repeats."""
@@ -32,7 +33,8 @@ class Imported(Struct, frozen=True, kw_only=True):
     """A session from elsewhere: `messages` are a tree, parents first, with ids from 1, and `head` is the last one on
     screen, 0 for none.
 
-    `id` is None where it has none of its own; `updated_at` where it does not say. `place` is as in `Broken`.
+    `id` is None where it has none of its own; `updated_at` where it does not say. `further` is what came after the
+    first event. `place` is as in `Broken`.
     """
 
     id: str | None
@@ -40,6 +42,7 @@ class Imported(Struct, frozen=True, kw_only=True):
     messages: Sequence[Added]
     head: int
     updated_at: float | None
+    further: tuple[Decided, ...] = ()
     place: str | None = None
 
 

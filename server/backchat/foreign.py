@@ -1,5 +1,5 @@
-"""Sessions as other programs write them: lists of `{role, content, …}`, the JSON session store, and exports of
-ChatGPT and Open WebUI (see `sessions_of`).
+"""Sessions as files have them: lists of `{role, content, …}`, the JSON session store, and exports of ChatGPT, of Open
+WebUI and of our own (see `sessions_of`).
 
 Pure: bytes in, messages out.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from backchat import chatgpt, openwebui
+from backchat import chatgpt, openwebui, portable
 from backchat.errors import InvalidParams
 from backchat.exports import Broken, Imported, is_count, is_text, is_time, named, object_of, taken
 from backchat.frames import check_value
@@ -54,8 +54,8 @@ def sessions_of(data: bytes, now: float) -> Iterator[Imported | Broken]:
     """The sessions in a file, each as it is read, or what is wrong with it.
 
     A file holds one of the JSON session store (an object with `session_id` and `messages`), a bare list of messages,
-    a conversation of ChatGPT or a chat of Open WebUI, or a list of these. Fields that mean nothing here go to
-    `extra`, so that nothing is lost. Raises NotASession.
+    a conversation of ChatGPT, a chat of Open WebUI or a session of ours, or a list of these three. Fields that mean
+    nothing here go to `extra`, so that nothing is lost. Raises NotASession.
     """
     try:
         value = _json(data)
@@ -66,7 +66,7 @@ def sessions_of(data: bytes, now: float) -> Iterator[Imported | Broken]:
                 return _listed(value, now)
             raise NotASession("it is a list, but not of messages or conversations")
         if isinstance(value, dict):
-            reader = _stored if "session_id" in value else _exported(value)
+            reader = _exported(value) or (_stored if "session_id" in value else None)
             if reader is None:
                 raise NotASession("it has no session_id, and is no conversation")
             return iter((reader(value, now),))
@@ -95,6 +95,8 @@ def _json(data: bytes) -> Any:
 
 def _exported(value: dict[str, Any]) -> Reader | None:
     """What reads an object out of an export; None for what is none."""
+    if portable.is_document(value):
+        return portable.session
     if chatgpt.is_conversation(value):
         return chatgpt.conversation
     return openwebui.chat if openwebui.is_chat(value) else None

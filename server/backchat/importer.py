@@ -1,4 +1,5 @@
-"""Import of sessions from files, into a data directory that a server may be using at the same time."""
+"""Import of sessions from files: what is to be committed for each, and the import into a data directory that a server
+may be using at the same time. (The server's own is in registry.py.)"""
 
 import hashlib
 import os
@@ -25,14 +26,85 @@ from backchat.transcript import SESSION_ID, Cause
 MOST_BYTES: Final = 1024**3
 """Files above this are not read."""
 
+Outcome = Literal["imported", "skipped", "broken"]
+
+
+class Ready(Struct, frozen=True):
+    """A session out of a file: its first commit. `place` says where it stands, in a file of several."""
+
+    commit: Commit
+    place: str | None
+
+    @property
+    def title(self) -> str | None:
+        """The session's title."""
+        return None if self.commit.listed is None else self.commit.listed.title
+
+    def left(self, outcome: Literal["skipped", "broken"], reason: object) -> "Left":
+        """That it was not imported."""
+        return Left(outcome, str(reason) if self.place is None else f"{self.place}: {reason}")
+
+
+class Left(Struct, frozen=True):
+    """What is not imported, be it a session or a file that holds none, and why: after the session's place in a file of
+    several."""
+
+    outcome: Literal["skipped", "broken"]
+    reason: str
+
 
 class Result(Struct, frozen=True):
     """What became of one session, or of a file that holds none: `detail` is the id of the imported session, or the
     reason, after the session's place in a file of several."""
 
     path: Path
-    outcome: Literal["imported", "skipped", "broken"]
+    outcome: Outcome
     detail: str
+
+
+def sessions_in(data: bytes, title: str | None, now: float) -> Iterator[Ready | Left]:
+    """The sessions in what a file holds, each as it is read. `title` is for one that has no id of its own, `now` for
+    what has no time."""
+    try:
+        for found in sessions_of(data, now):
+            yield _ready(found, data, title, now)
+    except NotASession as reason:
+        yield Left("skipped", str(reason))
+
+
+def _ready(found: Imported | Broken, data: bytes, title: str | None, now: float) -> Ready | Left:
+    if isinstance(found, Broken):
+        return Left("broken", str(found) if found.place is None else f"{found.place}: {found}")
+    session_id = found.id
+    if session_id is None:
+        # A bare list has no id: its content gives one, so that a second import of the same file is noticed.
+        session_id = hashlib.sha256(data).hexdigest()[:32]
+        found = msgspec.structs.replace(found, created=msgspec.structs.replace(found.created, title=title))
+    ready = Ready(_commit(session_id, found, now), found.place)
+    if not SESSION_ID.fullmatch(session_id):
+        reason = f"its session_id {session_id[:64]!r} is not made of a-z, 0-9, _ and -, or is too long"
+        return ready.left("broken", reason)
+    return ready
+
+
+def there_already(session_id: str) -> str:
+    """Why a session is not imported whose id is taken."""
+    return f"session {session_id} is there already, or was deleted"
+
+
+def _commit(session_id: str, imported: Imported, now: float) -> Commit:
+    info = SessionInfo(
+        id=session_id,
+        owner=OWNER,
+        log=new_log(),
+        created_at=now if imported.created.created_at is None else imported.created.created_at,
+    )
+    at = now if imported.updated_at is None else imported.updated_at
+    events = ops.create(imported.created, imported.messages, imported.head).events
+    return first_commit(info, (*events, *imported.further), at, Cause(command=IMPORT))
+
+
+# Into a data directory.
 
 
 def files_in(paths: list[Path]) -> list[Path]:
@@ -51,76 +123,45 @@ def import_files(database: Database, files: list[Path]) -> Iterator[Result]:
     """Imports what can be imported, one session for one commit, so that a server has its turn in between. A file of
     several sessions has as many results."""
     for file in files:
-        now = time.time()
         try:
-            data_hash, found = _sessions(file, now)
-        except NotASession as reason:
-            yield Result(file, "skipped", str(reason))
-            continue
+            data = _read(file)
         except Broken as reason:
             yield Result(file, "broken", str(reason))
             continue
-        for one in found:
-            yield _result(database, file, one, data_hash, now)
+        for one in sessions_in(data, os.fsencode(file.stem).decode(errors="replace"), time.time()):
+            if isinstance(one, Ready):
+                left = _import(database, one)
+                if left is None:
+                    yield Result(file, "imported", one.commit.session_id)
+                    continue
+                one = left
+            yield Result(file, one.outcome, one.reason)
 
 
-def _sessions(file: Path, now: float) -> tuple[str, Iterator[Imported | Broken]]:
-    """A hash of what is in a file, and the sessions in it. Raises NotASession, Broken."""
+def _read(file: Path) -> bytes:
+    """Raises Broken."""
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
             raise Broken("it is no regular file")
         if found.st_size > MOST_BYTES:
             raise Broken(f"it is larger than {MOST_BYTES} bytes")
-        data = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise Broken(f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
-    return hashlib.sha256(data).hexdigest()[:32], sessions_of(data, now)
 
 
-def _result(database: Database, file: Path, found: Imported | Broken, data_hash: str, now: float) -> Result:
-    outcome: Literal["skipped", "broken"]
+def _import(database: Database, ready: Ready) -> Left | None:
+    """None once it is durable."""
+    session_id = ready.commit.session_id
     try:
-        if isinstance(found, Broken):
-            raise found
-        return Result(file, "imported", _import(database, file, found, data_hash, now))
-    except SessionExists as reason:
-        outcome, detail = "skipped", str(reason)
-    except Broken as reason:
-        outcome, detail = "broken", str(reason)
+        if database.has_session(session_id):
+            return ready.left("skipped", there_already(session_id))
+        failure = database.write([ready.commit])[0]
     except sqlite3.Error as error:
-        outcome, detail = "broken", f"it could not be stored: {error}"
-    return Result(file, outcome, detail if found.place is None else f"{found.place}: {detail}")
-
-
-def _import(database: Database, file: Path, imported: Imported, data_hash: str, now: float) -> str:
-    """Raises SessionExists, Broken, sqlite3.Error."""
-    session_id = imported.id
-    if session_id is None:
-        # A bare list has no id: its content gives one, so that a second import of the same file is noticed.
-        session_id = data_hash
-        imported = _titled(imported, os.fsencode(file.stem).decode(errors="replace"))
-    elif not SESSION_ID.fullmatch(session_id):
-        raise Broken(f"its session_id {session_id[:64]!r} is not made of a-z, 0-9, _ and -, or is too long")
-    if database.has_session(session_id):
-        raise SessionExists(f"session {session_id} is there already, or was deleted")
-    failure = database.write([_commit(session_id, imported, now)])[0]
-    if failure is not None:
-        raise failure
-    return session_id
-
-
-def _titled(imported: Imported, title: str) -> Imported:
-    return msgspec.structs.replace(imported, created=msgspec.structs.replace(imported.created, title=title))
-
-
-def _commit(session_id: str, imported: Imported, now: float) -> Commit:
-    info = SessionInfo(
-        id=session_id,
-        owner=OWNER,
-        log=new_log(),
-        created_at=now if imported.created.created_at is None else imported.created.created_at,
-    )
-    at = now if imported.updated_at is None else imported.updated_at
-    events = ops.create(imported.created, imported.messages, imported.head).events
-    return first_commit(info, events, at, Cause(command=IMPORT))
+        failure = error
+    if failure is None:
+        return None
+    if isinstance(failure, SessionExists):
+        return ready.left("skipped", failure)
+    return ready.left("broken", f"it could not be stored: {failure}")

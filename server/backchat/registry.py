@@ -3,19 +3,23 @@
 import asyncio
 import builtins
 import logging
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 
-from backchat.errors import BackchatError, NoSuchSession
+from backchat.errors import BackchatError, NoSuchSession, SessionExists, StorageFailed
 from backchat.frames import Completion
 from backchat.hub.local import LocalHub
+from backchat.importer import Left, Ready, sessions_in, there_already
 from backchat.sessions import OWNER, Run, Session, Surroundings, completed
-from backchat.store.base import Found, Place, Store, Summary
+from backchat.store.base import Found, Loaded, Place, Store, Summary
 from backchat.transcript import SESSION_ID, Created, Message, State, Tree
 from backchat.views import Offer
 
@@ -89,6 +93,45 @@ class Sessions:
         async with self._using(session):
             await session.create(created, list(messages))
             yield session
+
+    async def bring_in(self, data: bytes, title: str | None) -> AsyncIterator[Ready | Left]:
+        """Imports the sessions of a file: each that is ready is durable, the others are left out. See `sessions_in`.
+
+        What takes long is done on a thread, and a session is committed like any other outcome, so nobody waits for
+        more than one of them.
+        """
+        found = sessions_in(data, title, self.clock())
+        while (one := await anyio.to_thread.run_sync(next, found, None)) is not None:
+            yield one if isinstance(one, Left) else await self._brought_in(one) or one
+
+    async def _brought_in(self, ready: Ready) -> Left | None:
+        session_id = ready.commit.session_id
+        done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        try:
+            if await self._store.has_session(session_id):
+                return ready.left("skipped", there_already(session_id))
+            self._store.commit(ready.commit, partial(self._settle_import, done, session_id))
+            failure = await done
+        except StorageFailed as error:
+            failure = error
+        if failure is None:
+            return None
+        if isinstance(failure, SessionExists):
+            return ready.left("skipped", failure)
+        return ready.left("broken", "it could not be stored")
+
+    def _settle_import(
+        self, done: asyncio.Future[Exception | None], session_id: str, failure: Exception | None
+    ) -> None:
+        # Also where whoever asked for it has gone, or where it failed: then it may have happened.
+        self._around.changed(session_id)
+        if not done.cancelled():
+            done.set_result(failure)
+
+    async def export(self, session_id: str) -> Loaded:
+        """A session as it is stored, with nothing on its way that a crash has left. Raises what `use` raises."""
+        async with self.use(session_id):
+            return await self._store.load(session_id, math.inf)
 
     async def restore(self, session_id: str) -> None:
         """Brings a deleted session back. Raises what `Session.restore` raises."""

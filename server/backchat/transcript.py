@@ -780,7 +780,9 @@ def _created(created: Created, event: Event, start: int, tree: Tree) -> State:
         imported = Spent(created.input_tokens, created.output_tokens, cost=cost, unpriced=int(cost is None))
     spent = imported
     for message_id in range(1, created.messages + 1):
-        if (took := Spent.of(tree[message_id].message)) is not None:
+        message = tree[message_id].message
+        # A copy took nothing: its original did.
+        if message.original is None and (took := Spent.of(message)) is not None:
             spent += took
     queue = (Waiting(1, created.pending),) if created.pending and not created.pending.isspace() else ()
     return State(

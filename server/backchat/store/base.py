@@ -180,6 +180,9 @@ class Store(Protocol):
         """The session (with `deleted` also one that is), without op records from `forgotten` (seconds since the epoch)
         and before. Raises NoSuchSession, SessionDeleted, SessionUnreadable, StorageFailed."""
 
+    async def has_session(self, session_id: str) -> bool:
+        """Whether the id is taken, by a session or by one that was deleted. Raises StorageFailed."""
+
     async def reply(self, session_id: str, op_id: str) -> bytes | None:
         """The reply recorded for an op_id that `load` listed; None once it has been pruned. Raises StorageFailed."""
 

@@ -144,6 +144,9 @@ class ThreadedStore(Store):
     async def load(self, session_id: str, forgotten: float, *, deleted: bool = False) -> Loaded:
         return await self._reader.read(Database.load, session_id, forgotten, deleted=deleted)
 
+    async def has_session(self, session_id: str) -> bool:
+        return await self._reader.read(Database.has_session, session_id)
+
     async def reply(self, session_id: str, op_id: str) -> bytes | None:
         return await self._reader.read(Database.reply, session_id, op_id)
 
