@@ -2,6 +2,7 @@
 // would be hundreds; arrow keys lead from button to button, and from message to message. Tells "copy-text" {text}, "edit" {id}, "retry"
 // and "branch" {id}.
 import { h, icon, tell } from "./dom.js";
+import { after, before, lastIn } from "./stretches.js";
 import { transcript as words } from "./strings.js";
 import { textOf } from "./transcript.js";
 
@@ -59,7 +60,7 @@ export class OneStop {
   // After messages came or went.
   settle() {
     if (this.#stop?.isConnected && this.#stop.matches(":focus")) return;
-    const bar = barFrom(this.#list.lastElementChild, "previousElementSibling");
+    const bar = barFrom(lastIn(this.#list), before);
     if (bar) this.#lead(bar.firstChild);
   }
 
@@ -88,15 +89,15 @@ export class OneStop {
       case backward: return buttons.at(at - 1);
       case "Home": return buttons[0];
       case "End": return buttons.at(-1);
-      case "ArrowUp": return this.#beside(from, "previousElementSibling");
-      case "ArrowDown": return this.#beside(from, "nextElementSibling");
+      case "ArrowUp": return this.#beside(from, before);
+      case "ArrowDown": return this.#beside(from, after);
       default: return null;
     }
   }
 
   // The same button of the next message that way, or its first.
   #beside(from, way) {
-    const bar = barFrom(from.closest("article")[way], way);
+    const bar = barFrom(way(from.closest("article")), way);
     return bar?.querySelector(`[data-action="${from.dataset.action}"]:not([hidden])`) ?? bar?.firstChild ?? from;
   }
 }
@@ -104,6 +105,6 @@ export class OneStop {
 // The toolbar of this article or of the next one that way which has any: what is being written or leaves has none.
 function barFrom(article, way) {
   let one = article;
-  while (one && !one.actions) one = one[way];
+  while (one && !one.actions) one = way(one);
   return one?.actions;
 }

@@ -8,6 +8,8 @@ import { morph, parsed } from "./html.js";
 import { transcript as words } from "./strings.js";
 import { variantSwitch } from "./variants.js";
 
+const WHEN = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" }); // made once: that takes long
+
 // Whether the server renders what such a message says.
 export const isRendered = ({ role }) => role === "user" || role === "assistant";
 
@@ -136,7 +138,7 @@ function ending({ finish, content, note }) {
 // The number that commands know it by, and when it was said.
 function numberAndTime({ id, created_at: seconds }) {
   const at = typeof seconds === "number" ? new Date(seconds * 1000) : null;
-  const time = at && !Number.isNaN(at.getTime()) && h("time", { datetime: at.toISOString() }, at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
+  const time = at && !Number.isNaN(at.getTime()) && h("time", { datetime: at.toISOString() }, WHEN.format(at));
   return [time, h("span", { class: "number" }, `#${id}`)];
 }
 

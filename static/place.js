@@ -1,6 +1,8 @@
 // The reader's place in the transcript: at its end, which is followed as it grows, or where they scrolled to, which stays under
 // their eyes whatever changes above. `moved` is told when either may have changed.
 
+import { firstBelow } from "./stretches.js";
+
 const NEAR = 32; // pixels from the end that still count as there
 
 export class ReadingPlace {
@@ -68,15 +70,7 @@ export class ReadingPlace {
 
   // The first article that can be seen, if any.
   first() {
-    const { top } = this.#log.getBoundingClientRect();
-    const articles = this.#list.children;
-    let [low, high] = [0, articles.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (articles[middle].getBoundingClientRect().bottom > top) high = middle;
-      else low = middle + 1;
-    }
-    return articles[low] ?? null;
+    return firstBelow(this.#list, this.#log.getBoundingClientRect().top);
   }
 
   #scrolled() {

@@ -10,6 +10,7 @@ import { untilShown } from "./marks.js";
 import { messageArticle, runArticle, takeOver } from "./message.js";
 import { ReadingPlace } from "./place.js";
 import { LiveRendering, Renderings } from "./rendered.js";
+import { after, before, firstIn, lastIn, put, tidy } from "./stretches.js";
 import { transcript as words } from "./strings.js";
 import { liveRun } from "./transcript.js";
 
@@ -138,45 +139,52 @@ class TranscriptView extends HTMLElement {
     const old = this.#messages ?? [];
     const [first, last] = differing(old, messages);
     const fresh = messages.slice(first, messages.length - last);
-    const gone = this.#forget(old.slice(first, old.length - last), fresh);
-    const leaving = new Set(gone.values());
-    let next = first > 0 ? this.#articles.get(messages[first - 1].id).nextElementSibling : this.list.firstElementChild;
+    const copied = this.#takeOff(old.slice(first, old.length - last), fresh, fading);
+    let behind = first > 0 ? this.#articles.get(messages[first - 1].id) : null;
     for (const message of fresh) {
-      const article = this.#articles.get(message.id) ?? this.#add(message, gone);
+      const article = this.#articles.get(message.id) ?? this.#add(message, copied);
       article.variants.draw(message.variant);
-      // What leaves stands where it stood; what takes its place comes before it.
-      while (article.isConnected && (leaving.has(next) || isLeaving(next))) next = next.nextElementSibling;
-      if (article === next) next = next.nextElementSibling;
-      else this.list.insertBefore(article, next);
+      if (this.#next(behind) !== article) put(this.list, article, behind);
+      behind = article;
     }
-    leave([...gone.values()], fading);
     [this.#messages, this.#start] = [messages, start];
+    tidy(this.list);
     this.stops.settle();
     if (held && this.#articles.get(held.id)?.variants !== held.variants) this.#passOn(held);
     if (inside && !this.list.contains(document.activeElement)) this.log.focus({ preventScroll: true });
   }
 
-  // Lets go of messages that are not on the transcript any more: their articles, by the message that each is, or is a copy of.
-  #forget(messages, fresh) {
-    const kept = new Set(fresh.map(({ id }) => id));
-    const gone = new Map();
-    for (const message of messages) {
-      if (kept.has(message.id)) continue;
-      gone.set(originalOf(message), this.#articles.get(message.id));
-      this.#articles.delete(message.id);
-    }
-    return gone;
+  // The article behind another one, or the first one; what leaves still stands where it stood.
+  #next(article) {
+    let next = article ? after(article) : firstIn(this.list);
+    while (isLeaving(next)) next = after(next);
+    return next;
   }
 
-  // A copy, such as those of what follows a dropped turn, stands where its original stood.
-  #add(message, gone) {
+  // Lets go of messages that are not on the transcript any more. Returns the articles of those that are only replaced by copies,
+  // by the id of their original: that is what follows a dropped turn.
+  #takeOff(messages, fresh, fading) {
+    const kept = new Set(fresh.map(({ id }) => id));
+    const copies = new Set(fresh.map(originalOf));
+    const [gone, copied] = [[], new Map()];
+    for (const message of messages) {
+      if (kept.has(message.id)) continue;
+      const article = this.#articles.get(message.id);
+      if (copies.has(originalOf(message))) copied.set(originalOf(message), article);
+      else gone.push(article);
+      this.#articles.delete(message.id);
+    }
+    leave(gone, fading);
+    return copied;
+  }
+
+  #add(message, copied) {
     const article = messageArticle(message);
     this.#articles.set(message.id, article);
-    const original = gone.get(originalOf(message));
+    const original = copied.get(originalOf(message));
     if (original) {
       takeOver(article, original);
       original.replaceWith(article);
-      gone.delete(originalOf(message));
     }
     const html = article.rendered ? null : this.#renderings.of(message.id);
     if (html) article.render(html);
@@ -211,7 +219,7 @@ class TranscriptView extends HTMLElement {
       this.#run.remove();
       this.#run = null;
     }
-    if (run && !this.#run) this.list.append((this.#run = runArticle(run)));
+    if (run && !this.#run) put(this.list, (this.#run = runArticle(run)), lastIn(this.list));
     this.#live.follow(run);
     if (run) this.#run.grow(run);
   }
@@ -224,8 +232,8 @@ class TranscriptView extends HTMLElement {
     const first = this.place.first();
     const near = [];
     const add = (article) => { if (article.rendered === false && article.dataset.id) near.push(Number(article.dataset.id)); };
-    for (let one = first; one && one.getBoundingClientRect().top < top + (1 + AHEAD) * height; one = one.nextElementSibling) add(one);
-    for (let one = first?.previousElementSibling; one && one.getBoundingClientRect().bottom > top - AHEAD * height; one = one.previousElementSibling) add(one);
+    for (let one = first; one && one.getBoundingClientRect().top < top + (1 + AHEAD) * height; one = after(one)) add(one);
+    for (let one = first && before(first); one && one.getBoundingClientRect().bottom > top - AHEAD * height; one = before(one)) add(one);
     this.#renderings.want(near);
     if (near.length === 0) this.#shown();
   }
