@@ -1,7 +1,7 @@
 """How long a person waits for the page, by the browser's own clock: `python -m tests.browser.timings`.
 
-Measured by the page itself (static/marks.js), from what arrives to the frame that shows it, on a session of 10,000 messages and
-beside it on one of 10: attaching, the palette after a key, a piece of a reply.
+Measured by the page itself (static/marks.js), from what arrives to the frame that shows it, on a session of 10,000
+messages and beside it on one of 10: attaching, the palette after a key, a piece of a reply.
 """
 
 import asyncio
