@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backchat.store import search as index
 from backchat.store.base import Commit, Found, SessionInfo, first_commit, listed
 from backchat.store.search import TITLE, TOKENS
 from backchat.store.sqlite import MIGRATIONS, MOST_READ, Database
-from backchat.transcript import Cause, Created, Event, TakenBack, Titled
+from backchat.transcript import Cause, Created, Event, Message, Submitted, TakenBack, Titled, chained
 from backchat.words import MOST_QUERY, searched, searched_content
-from tests.support.client import client
+from tests.support.client import client, eventually
 from tests.support.histories import Action, actions, lived
 from tests.support.scripted import Scripted
 from tests.support.server import Running, running
@@ -36,6 +37,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A database for all tests of this module that need no more than an empty one."""
     with Database(tmp_path_factory.mktemp("shared")) as database:
         database._db.execute("PRAGMA synchronous = OFF")
+        catch_up(database)
         yield database
 
 
@@ -46,9 +48,10 @@ def holding(database: Database, *commits: Commit) -> Iterator[None]:
     try:
         yield
     finally:
-        for table in ("session", "message", "event", "searched"):
+        for table in ("session", "message", "event", "searched", "unsearched"):
             database._db.execute(f"DELETE FROM {table}")
         database._db.execute("INSERT INTO search (search) VALUES ('delete-all')")
+        catch_up(database)
 
 
 def search(database: Database, query: str, limit: int = 200) -> list[Found]:
@@ -62,6 +65,15 @@ def ids(found: list[Found]) -> list[str]:
 def shown(found: Found) -> tuple[str, str, str]:
     assert found.match is not None
     return found.match.before, found.match.match, found.match.after
+
+
+def catch_up(database: Database) -> int:
+    """Takes in what was left for later; how many steps that took."""
+    steps = 0
+    while database.behind:
+        database.catch_up()
+        steps += 1
+    return steps
 
 
 def check(database: Database) -> None:
@@ -219,11 +231,13 @@ def test_a_short_text_is_shown_whole(shared: Database) -> None:
 def test_a_hit_far_down_a_long_text_is_shown_and_one_beyond_all_bounds_is_still_found(shared: Database) -> None:
     far, too_far = "blind " * 50_000 + "Needle", "blind " * (MOST_READ // 4) + "Needle"
     with holding(shared, beginning("far", far), beginning("too-far", too_far, at=AT + 1)):
+        catch_up(shared)
         first, second = search(shared, "needle")
         assert ids([first, second]) == ["too-far", "far"]
         assert shown(first)[:2] == ("", "")
         assert shown(search(shared, "blind")[0])[1] == "blind"
     with holding(shared, beginning("far", far)):
+        catch_up(shared)
         assert shown(search(shared, "needle")[0])[1:] == ("Needle", "")
 
 
@@ -235,10 +249,10 @@ def test_a_text_that_looks_like_a_mark_is_not_taken_for_one(shared: Database) ->
 # Never out of step.
 
 
-@settings(max_examples=30, deadline=None)
-@given(actions, st.booleans())
+@settings(max_examples=50, deadline=None)
+@given(actions, st.booleans(), st.sampled_from([0, 7, index.AT_ONCE]))
 def test_the_index_has_what_the_session_has_however_it_came_about(
-    shared: Database, chosen: list[Action], together: bool
+    shared: Database, chosen: list[Action], together: bool, at_once: int
 ) -> None:
     history = lived(chosen, "first", "reply")
     commits = []
@@ -255,9 +269,14 @@ def test_the_index_has_what_the_session_has_however_it_came_about(
         )
     documents = {number: searched_content(node.message.content) for number, node in history.tree.nodes.items()}
     documents[TITLE] = searched(history.state.title or "")
-    with holding(shared):
+    with holding(shared), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "AT_ONCE", at_once)
         for batch in [commits] if together else [[one] for one in commits]:
             assert shared.write(batch) == [None] * len(batch)
+            if at_once == 7:
+                shared.catch_up()
+        assert at_once < 10 or not shared.behind, "what is little is in the index at once"
+        catch_up(shared)
         check(shared)
         ((number,),) = shared._db.execute("SELECT number FROM searched")
         assert in_index(shared._db, "search") == {
@@ -279,6 +298,53 @@ def words_of(documents: dict[int, str]) -> set[tuple[str, int, int]]:
         db.execute(f"CREATE VIRTUAL TABLE afresh USING fts5(text, tokenize='{TOKENS}')")
         db.executemany("INSERT INTO afresh (rowid, text) VALUES (?, ?)", documents.items())
         return in_index(db, "afresh")
+
+
+def test_what_is_much_is_taken_in_step_by_step(shared: Database) -> None:
+    many = [f"word{number} " + "x" * 1000 for number in range(1000)]
+    with holding(shared, beginning("s", *many, title="many")):
+        assert ids(search(shared, "many")) == ids(search(shared, "word0")) == ["s"]
+        assert search(shared, "word999") == []
+        # What comes meanwhile is found at once, and once.
+        said = Message(id=1001, role="user", content="meanwhile", created_at=AT)
+        event = Event(2, AT, 1001, Submitted(1001), Cause())
+        added = chained([said], 1000)
+        assert shared.write([Commit(session_id="s", events=(event,), added=added)]) == [None]
+        assert ids(search(shared, "meanwhile")) == ["s"]
+        assert catch_up(shared) >= 4
+        assert ids(search(shared, "word999")) == ["s"]
+        check(shared)
+        places = [place for word, place, _ in in_index(shared._db, "search") if word == "meanwhile"]
+        assert len(places) == 1
+
+
+async def test_a_server_takes_in_what_was_left_whoever_left_it(tmp_path: Path) -> None:
+    with Database(tmp_path) as database:
+        assert database.write([beginning("s", *["y" * 100_000] * 5, "left by another")]) == [None]
+        assert search(database, "left") == []
+        async with running(tmp_path) as server, asking(server) as ask:
+            await eventually(lambda: search(database, "left"))
+            await bring_in(ask.http, "t", [*["y" * 100_000] * 5, "left by itself"])
+            await eventually(lambda: len(search(database, "left")) == 2)
+            assert len((await ask("left"))["sessions"]) == 2
+
+
+async def bring_in(http: httpx.AsyncClient, session_id: str, texts: list[str]) -> None:
+    rows = [{"role": "user", "content": text} for text in texts]
+    response = await http.post("/api/import", json={"session_id": session_id, "messages": rows})
+    assert len(response.json()["imported"]) == 1
+
+
+async def test_a_step_that_fails_is_not_tried_for_ever(tmp_path: Path) -> None:
+    with Database(tmp_path) as database:
+        assert database.write([beginning("s", *["y" * 100_000] * 5, "left")]) == [None]
+        database._db.execute(
+            "CREATE TRIGGER broken BEFORE DELETE ON unsearched BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        )
+    async with running(tmp_path) as server, client(server.ws()) as one:
+        await eventually(lambda: not server.backchat._store._writer.behind)
+        await one.say("goes on")
+        assert not server.backchat._store._catching_up
 
 
 def test_a_title_that_changes_is_found_by_its_new_words_only(shared: Database) -> None:
@@ -329,6 +395,7 @@ def test_what_is_in_an_older_database_is_found(tmp_path: Path, version: int) -> 
     db.commit()
     db.close()
     with Database(tmp_path) as database:
+        catch_up(database)
         for query, number in (("word", 1), ("语言", 2), ("here", 4)):
             found = search(database, query)
             assert [(one.summary.session_id, one.match and one.match.message_id) for one in found] == [

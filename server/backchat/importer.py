@@ -161,6 +161,8 @@ def _import(database: Database, ready: Ready) -> Left | None:
     except sqlite3.Error as error:
         failure = error
     if failure is None:
+        while database.behind:
+            database.catch_up()
         return None
     if isinstance(failure, SessionExists):
         return ready.left("skipped", failure)

@@ -4,20 +4,28 @@ A text in it is a message or the title of a session. Its rowid says which: the n
 `searched`) times 2**31, and the id of the message; that of the title is 2**31 - 1, so that it comes last. The index
 keeps no text of its own. A message is for ever, so only a title is ever taken out again; for that `searched` has it
 as it went in.
+
+What a commit brings is in the index with it, but for what is too much to be done at once (an import, a branch): that
+is left in `unsearched`, as ranges of messages, and taken in step by step. A range that begins with 0 has the title.
 """
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from backchat.store.base import Commit
+from backchat.transcript import Message
 from backchat.words import BEGIN, END, Excerpt, excerpt, expression, markable, searched, searched_content
 
 TITLE: Final = 2**31 - 1
 """What a title has for a message's id."""
 TOKENS: Final = "unicode61 remove_diacritics 2"
 """FTS5's name for what a word is."""
+AT_ONCE: Final = 50_000
+"""How many characters are taken in at once: few enough that no commit waits noticeably."""
 PIECE: Final = 8000
 """How many characters of a text are looked through at once for what was found in it: FTS5 takes time quadratic in
 them."""
@@ -26,35 +34,78 @@ OVERLAP: Final = 200
 MOST_EXAMINED: Final = 1_000_000
 """After how many characters it is given up; then the beginning of each text is shown that is still left."""
 
+_decode: Final = msgspec.json.Decoder().decode
 
-def index(db: sqlite3.Connection, commits: Iterable[Commit]) -> None:
-    """Takes in what these commits, all of them just written, have brought. To be called once for a transaction: FTS5
-    writes what it has with every savepoint."""
+
+def index(db: sqlite3.Connection, commits: Iterable[Commit]) -> bool:
+    """Takes in what these commits, all of them just written, have brought; whether some of it is left for later. To be
+    called once for a transaction: FTS5 writes what it has with every savepoint."""
     titles: dict[str, str | None] = {}
-    texts: dict[str, list[tuple[int, str]]] = {}
+    messages: dict[str, list[Message]] = {}
     for commit in _all(commits):
         if commit.create is not None:
             db.execute("INSERT INTO searched (session_id) VALUES (?)", (commit.session_id,))
         if commit.listed is not None:
             titles[commit.session_id] = commit.listed.title
-        for added in commit.added:
-            text = searched_content(added.message.content)
-            texts.setdefault(commit.session_id, []).append((added.message.id, text))
+        if commit.added:
+            messages.setdefault(commit.session_id, []).extend(added.message for added in commit.added)
     rows = [
         db.execute("SELECT number, session_id, title FROM searched WHERE session_id = ?", (session_id,)).fetchone()
-        for session_id in titles.keys() | texts.keys()
+        for session_id in titles.keys() | messages.keys()
     ]
+    left = AT_ONCE
     # In the order of their rowids, or FTS5 would write each apart.
     for number, session_id, title in sorted(rows):
-        place = number << 31
-        db.executemany(
-            "INSERT INTO search (rowid, text) VALUES (?, ?)",
-            [(place | message_id, text) for message_id, text in texts.get(session_id, ())],
-        )
-        new = titles.get(session_id, title)
-        if new != title:
-            _retitle(db, place | TITLE, title, new)
-            db.execute("UPDATE searched SET title = ? WHERE number = ?", (new, number))
+        for message in messages.get(session_id, ()):
+            if left < 0:
+                until = messages[session_id][-1].id
+                db.execute("INSERT INTO unsearched VALUES (?, ?, ?)", (number, message.id, until))
+                break
+            left -= _take_in(db, number, message.id, searched_content(message.content))
+        _retitle(db, number, title, titles.get(session_id, title))
+    return left < 0
+
+
+def catch_up(db: sqlite3.Connection) -> bool:
+    """Takes in some of what was left for later, in a transaction; whether there is more."""
+    found = db.execute(
+        "SELECT number, session_id, searched.title, session.title, next, until FROM unsearched"
+        " JOIN searched USING (number) JOIN session ON session.id = session_id LIMIT 1"
+    ).fetchone()
+    if found is None:
+        return False
+    number, session_id, old, title, begin, until = found
+    left, end = AT_ONCE, until + 1
+    messages = db.execute(
+        "SELECT id, content FROM message WHERE session_id = ? AND id BETWEEN ? AND ? ORDER BY id",
+        (session_id, begin, until),
+    )
+    for message_id, content in messages:
+        if left < 0:
+            end = message_id
+            break
+        left -= _take_in(db, number, message_id, searched_content(content_of(content)))
+    if begin == 0:
+        _retitle(db, number, old, title)
+    db.execute("DELETE FROM unsearched WHERE number = ? AND next = ?", (number, begin))
+    if end <= until:
+        db.execute("INSERT INTO unsearched VALUES (?, ?, ?)", (number, end, until))
+    return db.execute("SELECT 1 FROM unsearched").fetchone() is not None
+
+
+def content_of(stored: str) -> Any:
+    """The content of a message as it is stored. What is damaged has none: no search fails because of it."""
+    try:
+        return _decode(stored)
+    except msgspec.DecodeError:
+        return None
+
+
+def _take_in(db: sqlite3.Connection, number: int, message_id: int, text: str) -> int:
+    """Takes a text in; returns what that counts of AT_ONCE."""
+    if text:
+        db.execute("INSERT INTO search (rowid, text) VALUES (?, ?)", (number << 31 | message_id, text))
+    return len(text) + 1
 
 
 def _all(commits: Iterable[Commit]) -> Iterator[Commit]:
@@ -64,11 +115,15 @@ def _all(commits: Iterable[Commit]) -> Iterator[Commit]:
             yield commit.opens
 
 
-def _retitle(db: sqlite3.Connection, rowid: int, old: str | None, new: str | None) -> None:
+def _retitle(db: sqlite3.Connection, number: int, old: str | None, new: str | None) -> None:
+    if old == new:
+        return
+    rowid = number << 31 | TITLE
     if old is not None:
         db.execute("INSERT INTO search (search, rowid, text) VALUES ('delete', ?, ?)", (rowid, searched(old)))
     if new is not None:
         db.execute("INSERT INTO search (rowid, text) VALUES (?, ?)", (rowid, searched(new)))
+    db.execute("UPDATE searched SET title = ? WHERE number = ?", (new, number))
 
 
 def excerpts(query: str, texts: Mapping[str, str]) -> dict[str, Excerpt]:

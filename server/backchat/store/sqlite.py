@@ -43,7 +43,7 @@ from backchat.transcript import (
     fold,
     text_of,
 )
-from backchat.words import Excerpt, expression, searched, searched_content
+from backchat.words import Excerpt, expression
 
 BUSY_SECONDS: Final = 10.0
 """How long a write waits for another process (an import) to finish its own."""
@@ -153,20 +153,24 @@ MIGRATIONS: Final = (
         title TEXT
     );
 
+    CREATE TABLE unsearched (
+        number INTEGER NOT NULL,
+        next INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        PRIMARY KEY (number, next)
+    ) WITHOUT ROWID;
+
     CREATE VIRTUAL TABLE search USING fts5(
         text, content='', columnsize=0, prefix='1', tokenize='unicode61 remove_diacritics 2'
     );
 
     INSERT INTO search (search, rank) VALUES ('pgsz', 1000);
 
-    INSERT INTO searched (session_id, title) SELECT id, title FROM session ORDER BY created_at, id;
+    INSERT INTO searched (session_id) SELECT id FROM session ORDER BY created_at, id;
 
-    INSERT INTO search (rowid, text)
-        SELECT number << 31 | 2147483647, searched_text(title) FROM searched WHERE title IS NOT NULL ORDER BY number;
-
-    INSERT INTO search (rowid, text)
-        SELECT number << 31 | m.id, searched_content(m.content)
-        FROM searched CROSS JOIN message m ON m.session_id = searched.session_id ORDER BY number, m.id;
+    INSERT INTO unsearched
+        SELECT number, 0, coalesce((SELECT max(id) FROM message m WHERE m.session_id = searched.session_id), 0)
+        FROM searched;
     """,
 )
 
@@ -186,11 +190,13 @@ class _AfterFailure(Exception):
 class Database:
     """A connection to the database in `directory`, created and migrated if need be.
 
-    May be used from any one thread at a time. Raises DataDirectoryError where the directory cannot hold it.
+    May be used from any one thread at a time. `behind` says whether something may be left for `catch_up`, by this
+    object or by another before it. Raises DataDirectoryError where the directory cannot hold it.
     """
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "backchat.db"
+        self.behind = True
         self._epoch = 0
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -236,10 +242,6 @@ class Database:
             return
         if version > len(MIGRATIONS):
             raise DataDirectoryError(f"The database {self.path} was written by a newer version of Backchat.")
-        self._db.create_function("searched_text", 1, searched, deterministic=True)
-        self._db.create_function(
-            "searched_content", 1, lambda stored: searched_content(_content(stored)), deterministic=True
-        )
         with self._transaction("BEGIN EXCLUSIVE"):
             # Another process may have come first.
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -301,9 +303,8 @@ class Database:
                     else:
                         results.append(None)
                     self._db.execute("RELEASE one")
-                search.index(
-                    self._db, (commit for commit, error in zip(commits, results, strict=True) if error is None)
-                )
+                written = (commit for commit, error in zip(commits, results, strict=True) if error is None)
+                self.behind = search.index(self._db, written) or self.behind
         except sqlite3.Error as error:
             return [error] * len(commits)
         return results
@@ -394,6 +395,11 @@ class Database:
     def has_session(self, session_id: str) -> bool:
         """Whether the id is taken, by a session or by one that was deleted."""
         return self._db.execute("SELECT 1 FROM session WHERE id = ?", (session_id,)).fetchone() is not None
+
+    def catch_up(self) -> None:
+        """Takes some of what was left for later into the index that is searched. Raises sqlite3.Error."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            self.behind = search.catch_up(self._db)
 
     def prune(self, forgotten: float) -> bool:
         """See `Store.prune`. Raises sqlite3.Error."""
@@ -508,7 +514,7 @@ class Database:
                     "SELECT content FROM message WHERE session_id = ? AND id = ?", (summary.session_id, message_id)
                 ).fetchone()
                 left -= len(content)
-                texts[summary.session_id] = text_of(_content(content))
+                texts[summary.session_id] = text_of(search.content_of(content))
         shown = search.excerpts(query, texts)
         return [
             Found(summary, None if message_id is None else _match(message_id, shown.get(summary.session_id)))
@@ -541,14 +547,6 @@ def _match(message_id: int, shown: Excerpt | None) -> Match:
     if shown is None:
         return Match(message_id=message_id, before="", match="", after="")
     return Match(message_id=message_id, before=shown.before, match=shown.match, after=shown.after)
-
-
-def _content(stored: str) -> Any:
-    """The content of a message for a search, which must not fail because of one that is damaged."""
-    try:
-        return _decode(stored)
-    except msgspec.DecodeError:
-        return None
 
 
 def _message_row(session_id: str, added: Added) -> tuple[Any, ...]:

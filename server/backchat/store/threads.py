@@ -40,6 +40,7 @@ class ThreadedStore(Store):
         self._waiting: list[tuple[Commit, Done]] = []
         self._checkpoints: dict[str, Checkpoint] = {}
         self._writing = False
+        self._catching_up = False
         self._scheduled = False
         self._idle: asyncio.Future[None] | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -66,6 +67,7 @@ class ThreadedStore(Store):
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._work, name="backchat-writer", daemon=True)
             self._thread.start()
+            self._catch_up_later()
         return self._loop
 
     def _hand_over(self) -> None:
@@ -88,6 +90,26 @@ class ThreadedStore(Store):
             _log.exception("the writer failed")
             results = [error] * len(commits)
         self._loop.call_soon_threadsafe(self._finish, commits, results)
+
+    def _catch_up_later(self) -> None:
+        # A step at a time, and none while commits wait.
+        if self._writer.behind and not (self._catching_up or self._writing or self._scheduled):
+            self._catching_up = True
+            self._jobs.put(self._catch_up)
+
+    def _catch_up(self) -> None:
+        assert self._loop is not None
+        try:
+            self._writer.catch_up()
+        except Exception:  # noqa: BLE001
+            # As above. It is tried again once more is left.
+            _log.exception("a step of the index failed")
+            self._writer.behind = False
+        self._loop.call_soon_threadsafe(self._caught_up)
+
+    def _caught_up(self) -> None:
+        self._catching_up = False
+        self._catch_up_later()
 
     async def prune(self, forgotten: float) -> bool:
         loop = self._started()
@@ -124,6 +146,7 @@ class ThreadedStore(Store):
         if self._waiting or self._checkpoints:
             # Before the callbacks, so that the disk works meanwhile.
             self._hand_over()
+        self._catch_up_later()
         for (_, done), error in zip(commits, results, strict=True):
             if error is not None:
                 _log.error("a commit failed: %s", error)
