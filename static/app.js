@@ -166,8 +166,10 @@ function settled(here, { submit, result, error }) {
     listing.changedElsewhere();
     return go(result.data.session_id);
   }
-  // What a button in the queue or beside a message does is seen there, but not that it stopped a reply.
-  if (result.notice && (submit.typed || result.data.stopped || !["queue", "pick", "retry"].includes(result.command))) notices.notice(result.notice);
+  // What came off is told where it was; what a button in the queue or beside a message does is seen there, but not that it
+  // stopped a reply.
+  const told = here.taken.line.at(-1)?.command === result.command || (!submit.typed && !result.data.stopped && ["queue", "pick"].includes(result.command));
+  if (result.notice && !told) notices.notice(result.notice);
   if (result.prefill) takeBack(result);
 }
 

@@ -16,6 +16,7 @@ function selectedAndCopied(text) {
   const before = document.activeElement;
   const field = h("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
   field.value = text;
+  field.style.whiteSpace = "pre"; // or what is copied is what is seen, with its spaces run together
   document.body.append(field);
   field.select();
   const done = document.execCommand("copy");

@@ -24,6 +24,18 @@ export function icon(lines) {
   return drawing;
 }
 
+// Does what moves nodes about; the focus and the selection stay with those that they were on.
+export function undisturbed(change) {
+  const focused = document.activeElement;
+  const selection = getSelection();
+  const { anchorNode, anchorOffset, focusNode, focusOffset } = selection;
+  change();
+  if (document.activeElement !== focused && focused.isConnected) focused.focus({ preventScroll: true });
+  if (selection.anchorNode !== anchorNode && anchorNode?.isConnected && focusNode.isConnected) {
+    selection.setBaseAndExtent(anchorNode, anchorOffset, focusNode, focusOffset);
+  }
+}
+
 // Only what changes: a live region with the same text anew would be read aloud again.
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;

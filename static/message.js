@@ -2,7 +2,7 @@
 // whether it is the last, and that its texts are rendered.
 import { actionBar } from "./actions.js";
 import { dress } from "./code.js";
-import { h, say } from "./dom.js";
+import { h, say, undisturbed } from "./dom.js";
 import { cost, tokens } from "./figures.js";
 import { morph, parsed } from "./html.js";
 import { transcript as words } from "./strings.js";
@@ -80,20 +80,23 @@ export function runArticle(run) {
   return article;
 }
 
-// A message takes the place of the live one, or of one that it is a copy of: what was rendered stays until it is anew, a fold that
-// one has opened stays open, and keeps the focus.
+// A message, which is in the page already, takes the place of the live one, or of one that it is a copy of: what was rendered stays
+// until it is anew, and a fold that one has opened stays open.
 export function takeOver(article, old) {
-  article.blocks.forEach((block, number) => {
-    const before = old.blocks[number];
-    if (!before || !isHtml(before)) return;
+  const [after, before] = [article, old].map((one) => one.querySelector("details.reasoning > summary"));
+  const held = before && document.activeElement === before;
+  undisturbed(() => article.blocks.forEach((block, number) => {
+    const was = old.blocks[number];
+    if (!was || !isHtml(was)) return;
+    const scrolled = [...was.querySelectorAll("pre, .table")].map((box) => [box, box.scrollLeft]);
     begin(block);
-    block.replaceChildren(...before.childNodes);
-  });
+    block.replaceChildren(...was.childNodes);
+    for (const [box, left] of scrolled) box.scrollLeft = left;
+  }));
   if (old.rendered) article.rendered = true;
-  const [after, before] = [article, old].map((one) => one.querySelector("details.reasoning"));
   if (!after || !before) return;
-  after.open = before.open;
-  if (before.contains(document.activeElement)) after.firstChild.focus();
+  after.parentElement.open = before.parentElement.open;
+  if (held) after.focus({ preventScroll: true });
 }
 
 const isHtml = (block) => block.classList.contains("html");

@@ -183,8 +183,9 @@ class TranscriptView extends HTMLElement {
     this.#articles.set(message.id, article);
     const original = copied.get(originalOf(message));
     if (original) {
+      original.after(article);
       takeOver(article, original);
-      original.replaceWith(article);
+      original.remove();
     }
     const html = article.rendered ? null : this.#renderings.of(message.id);
     if (html) article.render(html);

@@ -20,7 +20,8 @@ from backchat.completion import typing
 from backchat.errors import BadArgument, InvalidParams, UnknownCommand
 from backchat.page import static_directory
 from backchat.transcript import text_of
-from tests.support.client import Json
+from tests.support.client import Json, client
+from tests.support.server import Running
 
 NODE = shutil.which("node")
 SECONDS = 60
@@ -298,3 +299,99 @@ PARSES: Final = re.compile(
 def test_only_one_module_of_the_page_makes_nodes_of_html() -> None:
     found = {path.name for path in static_directory().glob("*.js") if PARSES.search(path.read_text(encoding="utf-8"))}
     assert found == {"html.js"}
+
+
+# What came off.
+
+FOLDED = """
+import { readFileSync } from "node:fs";
+const { module, frames } = JSON.parse(readFileSync(0, "utf8"));
+const { nothingTaken, taken } = await import("data:text/javascript," + encodeURIComponent(module));
+let [state, count] = [nothingTaken(), 0];
+const lines = [];
+for (const frame of frames) {
+  const { method, params } = frame;
+  if (method) state = taken(state, count, frame);
+  else lines.push(state.line);
+  if (method === "attached") count = params.start + params.messages.length;
+  else if (method === "transcript.spliced") count = (params.start ?? params.keep) + params.messages.length;
+}
+console.log(JSON.stringify(lines));
+"""
+"""Prints what the page knows to have come off at each reply among the frames that a client got."""
+
+
+@needs_node
+async def test_the_page_knows_what_each_command_took_off_and_what_comes_back_next(server: Running) -> None:
+    lines = (
+        "one", "two", "three", "four", "/undo", "/undo 2", "/redo", "/drop 1", "/retry", "/edit again", "/clear",
+        "/redo", "/redo 9", "/undo 99", "a new beginning", "/undo", "/title Another", "/goto @3", "/status",
+    )  # fmt: skip
+    async with client(server.ws()) as one:
+        for line in lines:
+            await one.submit(line)
+            await one.until(lambda: one.view.run is None)
+        frames, session_id, steps = one.seen, one.session_id, one.view.session["redo_steps"]
+    replies = [frame["result"] for frame in frames if "method" not in frame]
+    expected: list[Json | None] = []
+    for reply, known in zip(replies, node(FOLDED, "taken.js", frames=frames), strict=True):
+        command = reply.get("command")
+        if command in ("undo", "drop", "retry", "edit", "clear"):
+            # The page leaves the question that is asked again where it is.
+            expected.append({"command": command, "count": reply["data"]["removed_count"] - (command == "retry")})
+        assert known == expected[: len(known)]
+        expected = known
+    assert len(expected) == steps > 0
+    # Who comes later was not there, but is told how many steps there are.
+    async with client(server.ws(session_id)) as late:
+        await late.submit("/status")
+        assert node(FOLDED, "taken.js", frames=late.seen) == [[None] * steps]
+
+
+# What is asked for to be rendered.
+
+ASKED = """
+import { readFileSync } from "node:fs";
+const { module, size, most } = JSON.parse(readFileSync(0, "utf8"));
+const { Renderings } = await import("data:text/javascript," + encodeURIComponent(module));
+const asked = [];
+let settled = 0;
+// A server that has no time for more than a few at once, and never knows 13.
+const ask = async ({ messages }) => {
+  asked.push(messages);
+  if (messages[0] === 13) throw new Error("no_such_message");
+  return { messages: messages.slice(0, most).map((id) => ({ id, html: [String(id).padEnd(size), null] })) };
+};
+const renderings = new Renderings(ask, () => settled++);
+const until = async (count) => { while (settled < count) await new Promise((go) => setTimeout(go)); };
+renderings.about("L");
+renderings.want([5, 6, 7]);
+renderings.want([8, 5, 9]); // 8 and 9 matter now; 5 is on its way
+await until(3);
+const first = asked.splice(0);
+renderings.want([13]);
+await until(4);
+renderings.want([13, 5]);
+renderings.open();
+renderings.want([13]);
+await until(5);
+const second = asked.splice(0);
+renderings.about("M");
+const other = renderings.of(5) ?? null;
+renderings.about("L");
+console.log(JSON.stringify({ first, second, other, kept: [5, 6, 7, 8, 9].filter((id) => renderings.of(id)) }));
+"""
+
+
+@needs_node
+def test_what_is_rendered_is_asked_for_once_and_kept_by_the_log_it_belongs_to_as_long_as_there_is_room() -> None:
+    said = node(ASKED, "rendered.js", size=10, most=2)
+    assert said == {
+        # The rest of an answer that was cut short matters as much as what came first.
+        "first": [[5, 6, 7], [7, 8, 9], [9]],
+        # What could not be had is not asked for again before there is a new connection.
+        "second": [[13], [13]],
+        "other": None,
+        "kept": [5, 6, 7, 8, 9],
+    }
+    assert node(ASKED, "rendered.js", size=3_000_000, most=2)["kept"] == [8, 9]

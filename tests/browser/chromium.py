@@ -93,6 +93,7 @@ class Tab:
         self.links = self.sessions.get_by_role("link")
         self.presence = page.locator("who-is-here")
         self.redo = page.get_by_role("button", name="Redo")
+        self.took = page.locator("[role=log] .back")
         self.origin = self.log.get_by_text("Branched from")
         self.here = self.sessions.locator("a[aria-current=page]")
 

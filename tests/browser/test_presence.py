@@ -123,7 +123,7 @@ async def test_who_changed_the_transcript_by_a_command_is_said_to_the_others(
     # What one does oneself is answered, what another tab does is told.
     await one.submit("/undo")
     await expect(two.notice).to_contain_text("You, in another tab, undid 2 messages.")
-    await expect(one.notice).to_contain_text("Took back 1 turn (2 messages).")
+    await expect(one.took).to_contain_text("Undo did 2 messages")
     await two.submit("/undo")
     await expect(two.alert).to_contain_text("Nothing to undo.")
     await two.composer.fill("")
@@ -132,13 +132,16 @@ async def test_who_changed_the_transcript_by_a_command_is_said_to_the_others(
         await tab.shows(*SAID)
     await expect(two.notice).to_contain_text("You, in another tab, went to another place.")
     await one.submit("/undo 2")
+    await expect(one.took).to_contain_text("Undo did 4 messages")
+    await one.submit("/help undo")
+    await expect(one.notice).to_contain_text("/undo [turns]")
     # A message speaks for itself, and what does not change the transcript startles nobody.
     await two.submit("Ahoy")
     await one.shows("Ahoy", "Ahoy")
-    await expect(one.notice).to_contain_text("Took back 2 turns (4 messages).")
+    await expect(one.notice).to_contain_text("/undo [turns]")
     await two.submit("/title Ahoy")
     await expect(one.title).to_have_text("Ahoy")
-    await expect(one.notice).to_contain_text("Took back 2 turns (4 messages).")
+    await expect(one.notice).to_contain_text("/undo [turns]")
     # A new session is of interest to whoever is in the one that it was begun from.
     async with client(server.ws(SAILING_ID, "name=watch")) as other:
         await other.submit("/branch")

@@ -150,6 +150,26 @@ async def test_an_image_is_shown_only_when_it_is_in_the_message_itself(
     await expect(tab.log.get_by_role("link")).to_have_count(0)
 
 
+async def test_what_did_not_come_along_with_an_import_is_said_in_words(
+    server: Running, given: Given, user: Person
+) -> None:
+    parts = [
+        {"type": "image_asset_pointer", "asset_pointer": f"file-service://file-{name}", "width": 3} for name in "ab"
+    ]
+    parts.append({"type": "audio_asset_pointer", "asset_pointer": "sediment://file-c"})
+    metadata = {"attachments": [{"id": "file-a", "name": "chart <1>.png"}]}
+    given(session("parts", {"role": "user", "content": parts, "metadata": metadata}, "I see."))
+    tab = await user.opens(server.http)
+    await tab.shows("The image “chart <1>.png” did not come along", "I see.")
+    await expect(tab.messages.first.locator(".text")).to_have_text(
+        [
+            "The image “chart <1>.png” did not come along with the import.",
+            "An image that did not come along with the import.",
+            "A recording that did not come along with the import.",
+        ]
+    )
+
+
 async def test_each_text_runs_in_its_own_direction(server: Running, given: Given, user: Person) -> None:
     given(session("both", "الطقس جميل اليوم", "It is, isn't it?"))
     tab = await user.opens(server.http)
@@ -223,6 +243,27 @@ async def test_going_up_to_the_top_brings_earlier_messages(server: Running, give
     await scrolled_to(tab.log, 0)
     await expect(tab.messages).to_have_count(400)
     await expect(tab.messages.filter(has_text=LINES[250])).to_be_in_viewport()
+
+
+async def test_a_message_of_the_transcript_can_be_shown_however_far_up_it_is(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(long())
+    tab = await user.opens(server.http)
+    await tab.connected()
+    await tab.submit("/undo")
+    await expect(tab.messages).to_have_count(198)
+    show = "(id) => document.querySelector('transcript-view').show(id)"
+    # Number 450 is off the transcript, and there never was a 999.
+    for number in (450, 999):
+        assert not await tab.page.evaluate(show, number)
+    await expect(tab.messages).to_have_count(198)
+    for number in (3, 300):
+        assert await tab.page.evaluate(show, number)
+        article = tab.log.locator(f"article[data-id='{number}']")
+        await expect(article).to_be_focused()
+        await tab.drawn()
+        await expect(article).to_be_in_viewport(ratio=1)
 
 
 async def test_taking_back_more_than_the_view_holds_shows_what_is_left(

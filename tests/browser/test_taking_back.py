@@ -25,7 +25,7 @@ async def test_undo_takes_the_last_turn_off_and_puts_its_text_into_the_empty_com
     await tab.shows(*SAID[:2])
     await expect(tab.composer).to_have_value(SAID[2])
     await expect(tab.composer).to_be_focused()
-    await expect(tab.notice).to_contain_text("Took back 1 turn (2 messages).")
+    await expect(tab.took).to_contain_text("Undo did 2 messages")
     await expect(tab.here).to_contain_text("2 messages")
     async with client(server.ws("5a111ab0a7e0")) as other:
         assert other.view.texts == SAID[:2]
@@ -43,7 +43,7 @@ async def test_undo_leaves_a_composer_alone_that_has_been_filled_meanwhile(
     await tab.composer.fill("something else")
     wire.mend()
     await tab.shows(*SAID[:2])
-    await expect(tab.notice).to_contain_text("Took back 1 turn")
+    await expect(tab.took).to_contain_text("Undo did 2 messages")
     await expect(tab.composer).to_have_value("something else")
 
 
@@ -141,7 +141,7 @@ async def test_undo_during_a_reply_takes_the_half_written_reply_too(
     await tab.shows()
     await expect(tab.reply).to_have_count(0)
     await expect(tab.composer).to_have_value("Tell me a story")
-    await expect(tab.notice).to_contain_text("Took back 1 turn (2 messages).")
+    await expect(tab.took).to_contain_text("Undo did 2 messages")
 
 
 async def test_two_tabs_stay_in_step(server: Running, given: Given, user: Person, scripted: Scripted) -> None:
@@ -244,3 +244,98 @@ async def test_what_was_wrong_with_a_line_is_not_covered_by_what_could_be_typed(
     await tab.type("x")
     await tab.composer.fill("/u")
     await expect(tab.options).not_to_have_count(0)
+
+
+# What came off, and the way back.
+
+
+async def test_what_comes_off_fades_where_it_stood_and_a_line_says_what_did_it(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    await tab.shows(*SAID)
+    await tab.connected()
+    # The animation is held at its beginning, so that one can look at it.
+    await tab.page.evaluate("""() => {
+        const animate = Element.prototype.animate;
+        Element.prototype.animate = function (...how) {
+            const animation = animate.apply(this, how);
+            animation.pause();
+            return animation;
+        };
+    }""")
+    leaving = tab.log.locator(".leaving")
+    before = await tab.messages.nth(2).bounding_box()
+    await tab.submit("/undo")
+    await tab.shows(*SAID[:2])
+    await expect(tab.took).to_have_text("Undo did 2 messagesRedo")
+    await expect(leaving).to_have_count(1)
+    await expect(leaving.locator("article")).to_have_count(2)
+    assert before is not None
+    now = await leaving.locator("article").first.bounding_box()
+    assert now is not None
+    assert now["x"] == before["x"]
+    # Whoever does not see it never meets it again.
+    await expect(tab.log.get_by_role("article")).to_have_count(2)
+    await expect(leaving).to_have_attribute("inert", "")
+    await tab.redo.click()
+    await tab.shows(*SAID)
+    await expect(leaving).to_have_count(1)
+    await tab.page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
+    await expect(leaving).to_have_count(0)
+    await tab.shows(*SAID)
+    await expect(tab.took).to_be_hidden()
+
+
+async def test_nothing_fades_for_those_who_want_no_motion(server: Running, given: Given, user: Person) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    await tab.page.emulate_media(reduced_motion="reduce")
+    await tab.connected()
+    await tab.page.evaluate("""() => {
+        window.left = 0;
+        new MutationObserver((changes) => changes.forEach(({ addedNodes }) => addedNodes.forEach((node) => {
+            if (node.classList?.contains("leaving")) window.left++;
+        }))).observe(document.querySelector("[role=log]"), { childList: true, subtree: true });
+    }""")
+    await tab.submit("/undo")
+    await tab.shows(*SAID[:2])
+    assert await tab.page.evaluate("left") == 0
+
+
+async def test_the_line_says_what_came_off_last_and_after_a_reload_only_that_something_did(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    await tab.connected()
+    for line, said in (
+        ("/drop 1", "Drop took off 2 messages"),
+        ("/edit And by night?", "Edit took off 2 messages"),
+        ("/retry", "Retry took off 1 message"),
+        ("/clear", "Clear took off 2 messages"),
+    ):
+        await tab.submit(line)
+        await expect(tab.took).to_contain_text(said)
+        await expect(tab.reply).to_have_count(0)
+        await expect(tab.notice).to_be_empty()
+    await tab.redo.click()
+    await expect(tab.took).to_contain_text("Retry took off 1 message")
+    await tab.page.reload()
+    await tab.connected()
+    await expect(tab.took).to_have_text("Redo")
+
+
+async def test_what_follows_a_turn_that_is_dropped_stays_as_it_is(server: Running, given: Given, user: Person) -> None:
+    given(session("drop", "a", "**a**", "b", "**b**", {"role": "user", "content": "c"}, "**c**"))
+    tab = await user.opens(server.http)
+    last = tab.messages.last.locator("strong")
+    await expect(last).to_have_text("c")
+    node = await last.element_handle()
+    await tab.submit("/drop 2")
+    await tab.shows("a", "a", "c", "c")
+    await tab.submit("/drop 1")
+    await tab.shows("c", "c")
+    await expect(tab.messages.last.get_by_text("#10")).to_be_visible()
+    assert await node.evaluate("(node) => node.isConnected"), "it was drawn anew"

@@ -295,7 +295,7 @@ async def test_redo_is_there_while_there_is_something_to_bring_back(
         await one.submit("/undo")
         for tab in (one, two):
             await tab.shows(*left)
-    await expect(one.notice).to_contain_text("Took back 1 turn (2 messages).")
+    await expect(one.took).to_contain_text("Undo did 2 messages")
     for tab in (one, two):
         await expect(tab.redo).to_be_in_viewport()
         await expect(tab.redo).to_have_attribute("title", "Bring back what was last taken off (the last of 2 steps)")
@@ -321,7 +321,8 @@ async def test_redo_works_by_keyboard_and_leaves_the_focus_somewhere(
     await tab.connected()
     await tab.submit("/undo 2")
     await tab.shows()
-    await tab.press("Shift+Tab", "Shift+Tab")
+    await expect(tab.composer).to_have_value(SAID[0])
+    await tab.press("Shift+Tab")
     await expect(tab.redo).to_be_focused()
     await tab.press("Enter")
     await tab.shows(*SAID)
