@@ -20,7 +20,7 @@ class MessageComposer extends HTMLElement {
   #draft = ""; // what waits while a message is edited
   #asked = 0; // only the answer to the latest question counts
   #listed = null; // what the listed options are for: {place, text}
-  #dismissed = null; // the text for which the palette was put away
+  #dismissed = false; // whether the palette was put away since the text changed
 
   connectedCallback() {
     if (this.field) return;
@@ -34,7 +34,9 @@ class MessageComposer extends HTMLElement {
       h("button", { type: "button", class: "quiet", "aria-label": strings.cancelEdit, onclick: () => this.#cancel() }, "✕"));
     this.said = h("p", { class: "unseen", "aria-live": "polite" });
     this.stop = h("button", { type: "button", class: "stop", hidden: true, onclick: () => tell(this, "stop") }, strings.stop);
-    this.send = h("button", { type: "submit", class: "primary" }, strings.send);
+    this.send = h("button", {
+      type: "submit", class: "primary", onpointerdown: (event) => event.preventDefault(), // the field keeps the focus, and a phone its keyboard
+    }, strings.send);
     this.grow = h("div", { class: "grow" }, this.field);
     this.append(this.palette, this.said, h("form", { onsubmit: (event) => { event.preventDefault(); this.#submit(); } },
       this.edits, h("label", { for: "message", class: "unseen" }, strings.message), this.grow, this.stop, this.send));
@@ -165,7 +167,7 @@ class MessageComposer extends HTMLElement {
   #changed() {
     const { value } = this.field;
     this.grow.dataset.text = value; // composer.css measures it
-    if (value !== this.#dismissed) this.#dismissed = null;
+    this.#dismissed = false;
     this.send.disabled = this.#nothingToSend;
     if (this.#editing) remember(`edit.${this.#session}`, { ...this.#editing, text: value });
     else remember(`draft.${this.#session}`, value);
@@ -175,11 +177,11 @@ class MessageComposer extends HTMLElement {
   // A slash alone begins a command: nobody means it as a message, unless they put the list away.
   get #nothingToSend() {
     const { value } = this.field;
-    return !value.trim() || (!this.#editing && nameTyped(value) === "" && value !== this.#dismissed);
+    return !value.trim() || (!this.#editing && nameTyped(value) === "" && !this.#dismissed);
   }
 
   #dismiss() {
-    this.#dismissed = this.field.value;
+    this.#dismissed = true;
     this.send.disabled = this.#nothingToSend;
     this.#close();
   }
@@ -195,7 +197,7 @@ class MessageComposer extends HTMLElement {
     const { value } = this.field;
     const name = nameTyped(value);
     const typing = argumentTyped(value, this.commands);
-    const wanted = document.activeElement === this.field && !this.#editing && value !== this.#dismissed;
+    const wanted = document.activeElement === this.field && !this.#editing;
     if (!wanted || (name === null && !typing)) this.#close();
     else if (typing) this.#offerValues(typing);
     else this.#offerCommands(name);
@@ -314,6 +316,7 @@ class MessageComposer extends HTMLElement {
 
   #submit() {
     if (this.#nothingToSend) return;
+    if (document.activeElement === this.send) this.focus(); // with nothing left to send it is disabled
     const { value: text } = this.field;
     if (this.#editing) {
       const { id } = this.#editing;

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from playwright.async_api import Route, expect
+from playwright.async_api import Route, WebSocketRoute, expect
 
 from backchat.commands import TABLE
 from tests.browser.axe import accessible
@@ -134,9 +134,15 @@ async def test_enter_submits_shift_enter_breaks_the_line_and_blanks_are_not_sent
     await tab.press("Enter")
     await tab.shows("one\ntwo", "one\ntwo")
     await expect(tab.composer).to_have_value("")
-    await tab.composer.fill("three")
-    await tab.send.click()
-    await tab.shows("one\ntwo", "one\ntwo", "three", "three")
+    for number, way in enumerate(("click", "key"), start=2):
+        await tab.composer.fill(way)
+        if way == "click":
+            await tab.send.click()
+        else:
+            await tab.press("Tab", "Enter")
+        await expect(tab.messages).to_have_count(2 * number)
+        await expect(tab.messages.last).to_contain_text(way)
+        await expect(tab.composer).to_be_focused()
 
 
 async def test_enter_that_belongs_to_an_input_method_submits_nothing(server: Running, user: Person) -> None:
@@ -167,6 +173,26 @@ async def test_text_that_an_input_method_is_composing_is_not_sent_by_its_enter(s
     await expect(tab.composer).to_have_value("日本")
     await tab.press("Enter")
     await tab.shows("日本", "日本")
+
+
+async def test_the_list_follows_what_is_composed_and_leaves_its_keys_alone(server: Running, user: Person) -> None:
+    # The keyboards of phones compose every word.
+    tab = await user.opens(server.http)
+    await tab.ready()
+    await expect(tab.composer).to_be_focused()
+    await tab.type("/")
+    devtools = await user.context.new_cdp_session(tab.page)
+    await devtools.send("Input.imeSetComposition", {"text": "u", "selectionStart": 1, "selectionEnd": 1})
+    await offers(tab, "undo", "usage")
+    for key in ("ArrowDown", "Tab", "Escape", "Enter"):
+        pressed = {"type": "rawKeyDown", "key": key, "code": key, "windowsVirtualKeyCode": 229}
+        await devtools.send("Input.dispatchKeyEvent", pressed)
+    await offers(tab, "undo", "usage")
+    await expect(tab.composer).to_have_value("/u")
+    await devtools.send("Input.insertText", {"text": "us"})
+    await offers(tab, "usage", "status")
+    await tab.press("Enter", "Enter")
+    await expect(tab.notice).to_contain_text("tokens in")
 
 
 # The list of commands.
@@ -270,6 +296,38 @@ async def test_a_slash_typed_before_the_commands_are_known_lists_them_once_they_
     await expect(tab.palette).to_be_hidden()
     known.set()
     await offers(tab, "undo", "usage")
+
+
+async def test_a_command_typed_before_the_session_is_on_screen_is_not_done_to_it(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    seen = asyncio.Event()
+    held: list[tuple[WebSocketRoute, str | bytes]] = []
+
+    async def late(route: Route) -> None:
+        await seen.wait()
+        await route.continue_()
+
+    def between(page: WebSocketRoute) -> None:
+        page.connect_to_server().on_message(
+            lambda frame: page.send(frame) if seen.is_set() else held.append((page, frame))
+        )
+
+    await user.context.route("**/api/commands", late)
+    await user.context.route_web_socket("**/ws/*", between)
+    tab = await user.opens(server.http, f"/s/{SAILING['session_id']}")
+    await expect(tab.composer).to_be_focused()
+    await tab.submit("/undo")
+    await expect(tab.pending).to_contain_text("/undo")
+    seen.set()
+    for page, frame in held:
+        page.send(frame)
+    await expect(tab.alert).to_contain_text("the session was not on screen yet")
+    await expect(tab.composer).to_have_value("/undo")
+    await tab.shows(*SAID)
+    await tab.press("Enter")
+    await tab.shows(*SAID[:2])
 
 
 async def test_the_list_of_commands_goes_by_arrows_tab_and_escape(server: Running, user: Person) -> None:
