@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from backchat import markdown, rendering
+from backchat.errors import NoSuchMessage
 from backchat.foreign import messages_of
-from backchat.frames import MOST_RENDERED
+from backchat.frames import MOST_RENDERED, RenderParams, SubmitParams, Who
 from backchat.transcript import Created
 from tests.support.client import PATIENCE, Client, Json, Refused, client, eventually
 from tests.support.scripted import Scripted
@@ -67,6 +68,17 @@ async def test_a_message_that_left_the_screen_is_rendered_too_but_none_that_neve
             assert refused.value.code == "no_such_message"
         with pytest.raises(Refused):
             await html(other, 1)
+
+
+async def test_a_message_is_rendered_once_it_is_published(server: Running) -> None:
+    answers: list[object] = []
+    async with client(server.ws()) as one, server.backchat.sessions.use(one.session_id) as session:
+        # Returns before the commit is done, and nothing else has its turn in between.
+        await session.submit(SubmitParams(text="a"), Who("c", "n"), answers.append)
+        with pytest.raises(NoSuchMessage):
+            await server.backchat._rendering.render(session, RenderParams(messages=[1]))
+        await eventually(lambda: answers)
+        assert await html(one, 1) == [['<p class="typed" dir="auto">a</p>']]
 
 
 @pytest.mark.parametrize(

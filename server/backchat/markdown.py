@@ -40,7 +40,6 @@ TAGS: Final = {
 }  # fmt: skip
 ATTRIBUTES: Final = {"a": {"href", "title"}, "ol": {"start"}}
 VALUES: Final = {
-    "a": {"target": {"_blank"}},
     **{tag: {"dir": {"auto"}} for tag in ("blockquote", "h3", "h4", "h5", "h6", "ol", "p", "table", "ul")},
     "div": {"dir": {"ltr"}},
 }
@@ -84,7 +83,7 @@ def typed(text: str) -> str:
     for token in _typed.parse("\n".join(lines), work):
         if token.type == "fence" and token.map is not None:
             start, end = token.map
-            pieces += [_paragraph(lines[done:start], work), _code(token.content, token.info, work)]
+            pieces += [_paragraph(lines[done:start], work), _code(token.content, token.info, token.info.strip(), work)]
             done = end
     pieces.append(_paragraph(lines[done:], work))
     return _cleaner.clean("".join(pieces))
@@ -115,9 +114,8 @@ def _paragraph(lines: list[str], work: EnvType) -> str:
     return f'<p class="typed" dir="auto">{"".join(inline)}</p>'
 
 
-def _code(code: str, info: str, work: EnvType) -> str:
-    language = info.split(maxsplit=1)[0] if info.strip() else ""
-    label = escape(language[:MOST_LABEL])
+def _code(code: str, info: str, label: str, work: EnvType) -> str:
+    language = _language(info)
     if not code.endswith("\n"):
         # The end of a text that is still written; some lexers take nothing for a line before.
         code += "\n"
@@ -125,9 +123,13 @@ def _code(code: str, info: str, work: EnvType) -> str:
     html = highlighted(code, language, work["seconds"])
     work["seconds"] -= time.thread_time() - begun
     return (
-        f'<div class="code" dir="ltr"><div class="code-head"><span>{label}</span></div>'
+        f'<div class="code" dir="ltr"><div class="code-head"><span>{escape(label)}</span></div>'
         f'<pre><code class="hl">{html}</code></pre></div>'
     )
+
+
+def _language(info: str) -> str:
+    return info.split(maxsplit=1)[0] if info.strip() else ""
 
 
 def _may_link(url: str) -> bool:
@@ -157,10 +159,11 @@ class _Renderer(RendererHTML):
             token.attrSet("class", str(style).removeprefix("text-align:"))
 
     def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        return _code(tokens[idx].content, tokens[idx].info, env)
+        token = tokens[idx]
+        return _code(token.content, token.info, _language(token.info)[:MOST_LABEL], env)
 
     def code_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        return _code(tokens[idx].content, "", env)
+        return _code(tokens[idx].content, "", "", env)
 
     def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return '<div class="table">' + self.renderToken(tokens, idx, options, env)
@@ -175,16 +178,14 @@ class _Renderer(RendererHTML):
             depth += token.nesting
             if depth > DEEPEST:
                 raise TooMuch
-            if token.type == "link_open":
-                token.attrSet("target", "_blank")
-            elif token.type == "image":
+            if token.type == "image":
                 token.meta["linked"] = links > 0
 
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         token = tokens[idx]
         url = str(token.attrs["src"])
         name = escape(self.renderInlineAsText(token.children or [], options, env) or url)
-        return name if token.meta["linked"] else f'<a href="{escape(url)}" target="_blank">{name}</a>'
+        return name if token.meta["linked"] else f'<a href="{escape(url)}">{name}</a>'
 
 
 def _work() -> EnvType:
@@ -267,6 +268,7 @@ _cleaner: Final = nh3.Cleaner(
     clean_content_tags=set(),
     attributes={tag: set(names) for tag, names in ATTRIBUTES.items()},
     tag_attribute_values=VALUES,
+    set_tag_attribute_values={"a": {"target": "_blank"}},
     allowed_classes=ALLOWED_CLASSES,
     url_schemes=set(SCHEMES),
     url_relative="deny",
