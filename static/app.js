@@ -1,68 +1,79 @@
 // The only wiring: children say what happened, here it is decided what follows.
 import * as api from "./api.js";
+import { neighbour, withOpen } from "./catalog.js";
 import "./composer.js";
 import "./connection-state.js";
+import { messageIn } from "./dom.js";
 import { closeDrawer, openDrawer } from "./drawer.js";
 import { editable, editLine, editOf, stands } from "./editing.js";
-import { plural } from "./figures.js";
+import "./file-import.js";
+import { Importing } from "./importing.js";
 import { Listing } from "./listing.js";
 import "./notices.js";
 import "./presence.js";
 import "./queue.js";
 import "./session-footer.js";
 import "./session-heading.js";
-import { titleOf } from "./session-list.js";
+import "./session-list.js";
 import "./sign-in.js";
 import { asMessage, changesTranscript, commandName } from "./slash.js";
 import { SessionSocket } from "./socket.js";
-import { composer as words, frame } from "./strings.js";
+import { recall } from "./storage.js";
+import { composer as words, connection as connected, frame, sessions as strings } from "./strings.js";
 import { nothingTaken, taken } from "./taken.js";
 import { apply, emptyView, prepend } from "./transcript.js";
 import "./transcript-view.js";
+import { Watch } from "./watch.js";
 
 const find = (selector) => document.querySelector(selector);
 const [list, transcript, composer, queue, footer, notices, signIn] =
   ["session-list", "transcript-view", "message-composer", "message-queue", "session-footer", "notice-board", "sign-in"].map(find);
-const connection = find("connection-state");
+const [connection, heading, presence, people, files] = ["connection-state", "session-heading", "who-is-here", "people-panel", "file-import"].map(find);
 const ask = (request) => signIn.signedIn(request);
-const listing = new Listing(ask);
-
-const GONE = {
-  4400: "The server does not understand this page. Reload it.",
-  4404: "There is no session at this address.",
-  4410: "This session was deleted.",
-};
+const watch = new Watch(() => signIn.ask());
+const listing = new Listing(ask, watch);
+const importing = new Importing(ask);
 
 let current = nothingOpen();
 let creating = null;
 let backend = null; // which kind of it the server has; null: not known yet
 
 function nothingOpen() {
-  // `mine` are the connections that this tab has had to it, `name` what all tabs of this browser go by.
-  return { id: null, view: emptyView(), taken: nothingTaken(), socket: null, mine: [], name: null, gone: null, loading: null };
+  // `mine` are the connections that this tab has had to it, `name` what all tabs of this browser go by; `wanted` is the message that
+  // it was opened for.
+  return {
+    id: null, view: emptyView(), taken: nothingTaken(), socket: null, mine: [], name: null, gone: null, loading: null, wanted: null,
+    leaving: false,
+  };
 }
 
 // --- which session is open
 
 function route() {
-  open(/^\/s\/([^/]+)$/.exec(location.pathname)?.[1] ?? null); // whether there is such a session, the server knows
-  refresh().then(() => {
-    if (current.id !== null || location.pathname !== "/" || composer.text.trim() || creating || !listing.sessions.length) return;
-    const [{ session_id: id }] = listing.sessions;
-    history.replaceState(null, "", `/s/${id}`);
-    open(id);
-  });
+  const id = /^\/s\/([^/]+)$/.exec(location.pathname)?.[1] ?? null; // whether there is such a session, the server knows
+  const message = messageIn(location.hash);
+  if (id !== null && id === current.id && !current.gone) return show(message);
+  open(id, { message });
+  if (id === null) refresh().then(openFirst);
 }
 
-function go(id) {
-  if (id !== current.id) history.pushState(null, "", `/s/${id}`);
-  if (id !== current.id || current.gone) open(id);
+function openFirst() {
+  if (current.id !== null || location.pathname !== "/" || composer.text.trim() || creating || !listing.sessions.length) return;
+  const [{ session_id: id }] = listing.sessions;
+  history.replaceState(null, "", `/s/${id}`);
+  open(id);
+}
+
+function go(id, message = null) {
+  if (id !== current.id || message !== null) history.pushState(null, "", message === null ? `/s/${id}` : `/s/${id}#${message}`);
+  if (id !== current.id || current.gone) open(id, { message });
+  else show(message);
   closeDrawer();
 }
 
-function open(id, { carryDraft = false } = {}) {
+function open(id, { carryDraft = false, message = null } = {}) {
   current.socket?.close();
-  current = { ...nothingOpen(), id };
+  current = { ...nothingOpen(), id, wanted: message };
   notices.clear();
   transcript.reset();
   composer.open(id, carryDraft);
@@ -79,7 +90,8 @@ function attach(here) {
   on("notification", notified);
   on("state", connectionChanged);
   on("settled", settled);
-  on("pending", drawPending);
+  on("pending", (one) => { drawPending(one); drawConnection(); });
+  on("name-refused", (_, { message }) => people.refused(message));
   drawPending(here);
 }
 
@@ -99,6 +111,7 @@ function notified(here, { method, params }) {
     backend = params.backend;
     here.mine.push(params.connection);
     here.name = params.name;
+    people.taken();
   }
   const events = method === "attached" ? params.events ?? [] : [{ method, params }];
   for (const event of events) {
@@ -116,6 +129,7 @@ function notified(here, { method, params }) {
     notices.error(params.error?.message ?? frame.replyFailed);
   }
   draw();
+  if (method === "attached") show(here.wanted);
   if (method !== "run.delta" && method !== "run.reasoning") drawFrame();
 }
 
@@ -142,30 +156,31 @@ const tells = (view, run) => view.messages.some((message) => message.run_id === 
 function connectionChanged(here, { state, code }) {
   drawConnection();
   drawPending(here);
-  if (state === "open") {
-    transcript.connected(here.view);
-    refresh();
-  }
+  if (state === "open") transcript.connected(here.view);
   if (state !== "closed") return;
   if (code === 4401) {
     signIn.ask().then(() => current === here && open(here.id));
     return;
   }
-  here.gone = GONE[code] ?? "The server closed this session.";
+  here.gone = connected.gone[code] ?? connected.closed;
   const unsent = here.socket.abandon().filter(({ typed }) => typed);
   if (unsent.length) composer.giveBack(unsent.map(({ text }) => text).join("\n"));
   here.view = { ...here.view, run: null };
   draw();
-  notices.error(here.gone);
-  refresh();
+  if (code === 4410) listing.told({ sessions: [], deleted: [here.id] });
+  if (!here.leaving) notices.error(here.gone, code === 4410 ? [{ label: strings.bringBack, act: () => restore(here.id) }] : []);
+}
+
+// The list has changed. What was gone is there again when somebody has brought it back.
+function listed({ seen }) {
+  if (current.gone && seen.includes(current.id)) open(current.id);
+  if (current.id === null) draw();
+  drawFrame();
 }
 
 function settled(here, { submit, result, error }) {
   if (error) return refused(submit, error);
-  if (result.command === "new" || result.command === "branch") {
-    listing.changedElsewhere();
-    return go(result.data.session_id);
-  }
+  if (result.command === "new" || result.command === "branch") return go(result.data.session_id);
   // What came off is told where it was; what a button in the queue or beside a message does is seen there, but not that it
   // stopped a reply.
   const told = here.taken.line.at(-1)?.command === result.command || (!submit.typed && !result.data.stopped && ["queue", "pick"].includes(result.command));
@@ -252,7 +267,7 @@ function submitEdit(edit) {
 // A second line may be submitted while the session for the first is being made.
 function create(options) {
   creating ??= ask(api.createSession).then((session) => {
-    listing.made(session);
+    listing.told({ sessions: [session], deleted: [] });
     history.pushState(null, "", `/s/${session.session_id}`);
     open(session.session_id, options);
     current.view = { ...current.view, revision: 1 }; // all that a new session has seen
@@ -261,16 +276,60 @@ function create(options) {
   return creating;
 }
 
-async function remove(doomed) {
+async function remove(id) {
+  const session = known(id);
+  const next = neighbour(listing.sessions, id);
+  const here = current.id === id ? current : null;
+  if (here) here.leaving = true; // the server closes it sooner than it answers
   try {
-    await ask(() => api.deleteSession(doomed));
+    await ask(() => api.deleteSession(id));
   } catch (error) {
+    if (here) here.leaving = false;
     if (error.status !== 404 && error.status !== 410) return notices.error(error.message);
   }
-  listing.deleted(doomed);
-  if (current.id !== doomed) return;
-  history.replaceState(null, "", "/");
-  route();
+  listing.told({ sessions: [], deleted: [id] });
+  if (here && here === current) {
+    history.replaceState(null, "", next === null ? "/" : `/s/${next}`);
+    open(next);
+  }
+  notices.notice(strings.deleted(strings.titled(session?.title)), [{ label: strings.undo, act: () => restore(id, { session, andOpen: here !== null }) }]);
+}
+
+// `session` as it was listed, if it was.
+async function restore(id, { session, andOpen = false } = {}) {
+  try {
+    await ask(() => api.restoreSession(id));
+    if (session) listing.told({ sessions: [session], deleted: [] });
+    if (andOpen) go(id);
+  } catch (error) {
+    notices.error(error.message);
+  }
+}
+
+async function rename(id, title) {
+  try {
+    const session = await ask(() => api.renameSession(id, title));
+    listing.told({ sessions: [{ ...known(id), ...session }], deleted: [] });
+  } catch (error) {
+    notices.error(error.message);
+  }
+}
+
+// A message that one came for, once it can be there.
+function show(message) {
+  current.wanted = message;
+  if (message === null || !current.view.log) return;
+  const here = current;
+  here.wanted = null;
+  transcript.show(message).then((shown) => !shown && here === current && notices.notice(strings.showByHand(message)));
+}
+
+// An old line that was not sent: back to where it was written.
+function takeBackUnsent(id) {
+  const line = current.socket.pending.find((one) => one.op_id === id);
+  current.socket.withdraw(id);
+  composer.giveBack(line.text);
+  composer.focus();
 }
 
 // The next older page is drawn, or cannot be had.
@@ -298,7 +357,9 @@ async function refresh(read = () => listing.read()) {
 
 function draw() {
   transcript.draw(current.view, current.taken);
-  if (current.gone && !current.view.messages.length) transcript.say("Nothing to show", "Open another session, or start a new one.");
+  if (current.gone && !current.view.messages.length) transcript.say(strings.nothingToShow, strings.openAnother);
+  // Somebody who is here for the first time.
+  else if (current.id === null && listing.catalog.known && !listing.sessions.length) transcript.say(strings.welcome, strings.welcomeWhat);
   const running = current.view.run !== null;
   const { queue: waiting = [], queue_paused: paused = false } = current.gone ? {} : current.view.session;
   composer.running = running;
@@ -308,38 +369,42 @@ function draw() {
 // Everything around the transcript.
 function drawFrame() {
   const { id, view } = current;
+  const attached = view.log !== null && !current.gone;
   const count = view.start + view.messages.length;
-  const known = new Map(listing.sessions.map((session) => [session.session_id, session]));
-  // The open one is listed even where it is older than what was fetched, and as this tab sees it.
-  if (view.log && !current.gone) known.set(id, { ...known.get(id), ...view.session, message_count: count, agent_running: view.run !== null });
-  list.draw({ sessions: [...known.values()].sort((a, b) => b.updated_at - a.updated_at), current: id, more: listing.more });
-  const session = view.log ? view.session : known.get(id);
-  const title = id === null ? "New session" : session ? titleOf(session) : "Backchat";
-  find("session-heading").draw(title, session ? [session.model, plural(view.log ? count : session.message_count, "message")] : []);
+  const { catalog } = listing;
+  const open = attached && { ...view.session, session_id: id, message_count: count, agent_running: view.run !== null };
+  list.draw({ ...withOpen(catalog, open), current: id, more: catalog.next !== null, found: catalog.found, known: catalog.known });
+  const session = view.log ? { ...view.session, message_count: count } : known(id);
+  const title = id === null ? strings.new : session ? strings.titled(session.title) : "Backchat";
+  heading.draw({ title, facts: session ? [session.model, strings.messages(session.message_count)] : [], session: attached ? { ...session, session_id: id } : null });
   const { branched_from: branchedFrom } = view.session;
-  const origin = known.get(branchedFrom?.session_id);
-  transcript.drawOrigin(branchedFrom, origin ? titleOf(origin) : "another session");
+  const origin = known(branchedFrom?.session_id);
+  transcript.drawOrigin(branchedFrom, origin ? strings.titled(origin.title) : strings.unknown);
   document.title = title === "Backchat" ? title : `${title} – Backchat`;
   find("#backend").textContent = frame.backend[backend] ?? "";
   const models = backend !== null && !(backend in frame.backend) && !current.gone;
   footer.draw({ session: view.log && !current.gone ? view.session : null, models, running: view.run !== null });
 }
 
+const known = (id) => listing.sessions.find((session) => session.session_id === id);
+
+// With no session open there is only the list's to speak of, and only while it is lost.
 function drawConnection() {
-  const state = current.socket?.state ?? "closed";
-  connection.hidden = current.id === null;
-  connection.draw(state);
+  const { state, retryAt } = current.socket ?? watch;
+  connection.hidden = !current.socket && state !== "reconnecting";
+  connection.draw({ state, retryAt, unsent: current.socket?.pending.filter(({ typed }) => typed).length ?? 0 });
   drawPresence();
 }
 
 // Nobody knows who is there while one is not there oneself.
 function drawPresence() {
-  const known = current.socket?.state === "open" && current.view.presence;
-  find("who-is-here").draw(known || { count: 0, present: [] }, current.mine);
+  const present = (current.socket?.state === "open" && current.view.presence) || { count: 0, present: [] };
+  for (const panel of [presence, people]) panel.draw(present, current.mine);
 }
 
 function drawPending(here) {
-  transcript.drawPending(here.socket.pending.filter(({ typed }) => typed), here.socket.state === "open");
+  const { pending, state } = here.socket;
+  transcript.drawPending({ lines: pending.filter(({ typed }) => typed), connected: state === "open", running: here.view.run !== null });
 }
 
 // --- wires
@@ -370,18 +435,36 @@ on(transcript, "redo", () => {
   press("/redo", frame.notBroughtBack);
   transcript.toEnd();
 });
-on(transcript, "open-session", ({ id }) => go(id));
+on(transcript, "send-anyway", ({ id }) => current.socket.release(id));
+on(transcript, "take-back", ({ id }) => takeBackUnsent(id));
+on(transcript, "leave", () => composer.focus());
 on(list, "new-session", () => create().catch((error) => notices.error(error.message)));
-on(list, "open-session", ({ id }) => go(id));
-on(list, "delete-session", ({ id }) => remove(id));
+on(list, "choose-files", () => files.choose());
 on(list, "more-sessions", () => refresh(() => listing.readOn()));
-on(listing, "change", drawFrame);
+on(list, "search-sessions", ({ query }) => listing.search(query).catch((error) => notices.error(error.message)));
+for (const place of [list, heading]) {
+  on(place, "rename-session", ({ id, title }) => rename(id, title));
+  on(place, "delete-session", ({ id }) => remove(id));
+}
+for (const place of [list, transcript, files]) on(place, "open-session", ({ id, message }) => go(id, message));
+on(listing, "change", listed);
+on(watch, "watching", () => refresh());
+on(watch, "state", () => current.socket ?? drawConnection());
+on(connection, "try-now", () => { current.socket?.connect(); watch.connect(); });
+for (const place of [presence, heading]) on(place, "show-people", () => people.open(recall("name", "localStorage")));
+on(presence, "leave", () => composer.focus());
+on(people, "call-myself", ({ name }) => current.socket?.callMyself(name));
+on(files, "import-files", ({ files: chosen, folders }) => importing.add(chosen, folders));
+on(files, "leave", () => composer.focus());
+on(importing, "change", () => files.draw(importing));
 on(find("#open-menu"), "click", openDrawer);
 on(find("#close-menu"), "click", closeDrawer);
 on(find("#scrim"), "click", closeDrawer);
-addEventListener("keydown", ({ key }) => key === "Escape" && closeDrawer());
+addEventListener("keydown", ({ key }) => {
+  if (key === "Escape") closeDrawer();
+  if (key === "F2") heading.rename();
+});
 addEventListener("popstate", route);
-document.addEventListener("visibilitychange", () => !document.hidden && refresh());
 
 route();
 // Needed before a session is open; `attached` says the same again.

@@ -41,15 +41,18 @@ export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// A link to another session, which the page follows itself.
+// A link to another session, which the page follows itself; with a message's number after a `#`, to that.
 export function sessionLink(id, attributes, ...children) {
   const link = h("a", { href: `/s/${id}`, ...attributes, onclick: (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // a new tab or window is the browser's affair
     event.preventDefault();
-    tell(link, "open-session", { id });
+    tell(link, "open-session", { id, message: messageIn(link.hash) });
   } }, ...children);
   return link;
 }
+
+// The number of a message at the end of an address; null where there is none.
+export const messageIn = (hash) => (/^#\d+$/.test(hash) ? Number(hash.slice(1)) : null);
 
 // Children say what happened; app.js decides what follows from it.
 export const tell = (node, type, detail) => node.dispatchEvent(new CustomEvent(type, { detail, bubbles: true }));

@@ -1,6 +1,7 @@
 // Asks for the access token where the server has one. Resolves once the server took it.
 import { login } from "./api.js";
 import { h } from "./dom.js";
+import { connection as strings } from "./strings.js";
 
 class SignIn extends HTMLElement {
   #asked = null;
@@ -11,10 +12,10 @@ class SignIn extends HTMLElement {
     this.problem = h("p", { role: "alert" });
     this.dialog = h("dialog", { "aria-labelledby": "sign-in-title", oncancel: (event) => event.preventDefault() },
       h("form", { onsubmit: (event) => { event.preventDefault(); this.#try(); } },
-        h("h2", { id: "sign-in-title" }, "Sign in"),
-        h("p", { class: "aside" }, "This server asks for its access token. Whoever started it has it."),
-        h("label", { for: "token" }, "Access token"), this.field, this.problem,
-        h("div", { class: "actions" }, h("button", { type: "submit", class: "primary" }, "Sign in"))));
+        h("h2", { id: "sign-in-title" }, strings.signIn),
+        h("p", { class: "aside" }, strings.signInWhy),
+        h("label", { for: "token" }, strings.token), this.field, this.problem,
+        h("div", { class: "actions" }, h("button", { type: "submit", class: "primary" }, strings.signIn))));
     this.append(this.dialog);
   }
 
@@ -41,7 +42,7 @@ class SignIn extends HTMLElement {
     try {
       await login(this.field.value);
     } catch (error) {
-      this.problem.textContent = error.status === 401 ? "That is not the token." : error.message;
+      this.problem.textContent = error.status === 401 ? strings.notTheToken : error.message;
       return this.field.select();
     }
     this.field.value = this.problem.textContent = "";

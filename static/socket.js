@@ -1,57 +1,79 @@
-// One session's socket. It reconnects by itself and resumes from where the view stands; a submitted line is kept, also over a
-// reload, until the server has acknowledged it, and is sent again under the same op_id, which the server applies only once.
+// One session's socket. It resumes from where the view stands; a submitted line is kept, also over a reload, until the server has
+// acknowledged it, and is sent again under the same op_id, which the server applies only once.
 //
-// Events: "state" {state, code}, "notification" {method, params}, "pending", "settled" {submit, result | error}.
+// Events: "state" {state, code, reason}, "notification" {method, params}, "pending", "settled" {submit, result | error},
+// "name-refused" {message}.
+import { LastingSocket } from "./lasting-socket.js";
 import { recall, remember } from "./storage.js";
+import { connection as strings } from "./strings.js";
+import { connected, released } from "./unsent.js";
 
-const PATIENCE = 15_000; // A reply takes milliseconds: without one for so long the connection is dead, whatever the browser believes.
-const STEADY = 5000; // open for so long, the next loss is a new one
 const FINAL = new Set([4401, 4404, 4410]);
 
 export class SessionSocket extends EventTarget {
   #id;
   #position; // () → the view's {revision, log}
-  #socket = null;
+  #line;
+  #asked = ""; // the query that it was last opened with
   #fresh = false; // the next attach must not resume
-  #attempt = 0;
-  #opened = 0; // when the server last attached us
-  #retry = 0;
+  #trying = null; // the name to go by, unless the server refuses it
   #requests = new Map();
   #lastRequest = 0;
-  #listening = new AbortController();
 
   constructor(id, position) {
     super();
     this.#id = id;
     this.#position = position;
-    this.state = "connecting";
     this.pending = recall(`pending.${id}`) ?? [];
-    const { signal } = this.#listening;
-    // After a change of network an open socket is often dead without knowing; resuming costs little.
-    for (const change of ["online", "offline"]) addEventListener(change, () => this.state !== "closed" && this.#connect(), { signal });
-    document.addEventListener("visibilitychange", () => {
-      if (!document.hidden && this.state === "reconnecting") this.#connect();
-    }, { signal });
-    this.#connect();
+    this.#line = new LastingSocket(() => this.#address(), (code, reason) => this.#lost(code, reason));
+    this.#line.addEventListener("frame", ({ detail }) => this.#receive(detail));
+    this.#line.addEventListener("state", ({ detail }) => {
+      this.#rejectAll();
+      this.#tell("state", detail);
+    });
+    this.#line.connect();
   }
 
+  get state() { return this.#line.state; }
+
+  get retryAt() { return this.#line.retryAt; }
+
+  connect() { this.#line.connect(); }
+
   close() {
-    this.#listening.abort();
-    this.#forget();
-    this.state = "closed";
+    this.#line.close();
+    this.#rejectAll();
   }
 
   // The view can no longer be trusted: attach anew and take a snapshot.
   restart() {
     this.#fresh = true;
-    this.#connect();
+    this.connect();
+  }
+
+  // Goes by this name from now on, unless the server refuses it.
+  callMyself(name) {
+    this.#trying = name;
+    this.connect();
   }
 
   submit(text, { ifRevision, typed = true } = {}) {
-    const submit = { op_id: crypto.getRandomValues(new Uint32Array(4)).join("-"), text, typed };
+    const opId = crypto.getRandomValues(new Uint32Array(4)).join("-");
+    const submit = { op_id: opId, text, typed, at: Date.now(), sent: this.state === "open" };
     if (ifRevision !== undefined) submit.if_revision = ifRevision;
     this.#keep([...this.pending, submit]);
-    if (this.state === "open") this.#sendSubmit(submit);
+    if (submit.sent) this.#sendSubmit(submit);
+  }
+
+  // A line that was held back is sent after all.
+  release(opId) {
+    this.#keep(released(this.pending, opId, Date.now(), this.state === "open"));
+    if (this.state === "open") this.#sendSubmit(this.pending.find((submit) => submit.op_id === opId));
+  }
+
+  // It is not to be sent any more.
+  withdraw(opId) {
+    this.#keep(this.pending.filter((submit) => submit.op_id !== opId));
   }
 
   // Where the session is gone nothing can be sent: hands back what was not.
@@ -66,7 +88,7 @@ export class SessionSocket extends EventTarget {
     const id = ++this.#lastRequest;
     return new Promise((resolve, reject) => {
       this.#requests.set(id, { resolve, reject });
-      this.#send({ jsonrpc: "2.0", id, method, params });
+      this.#line.send({ jsonrpc: "2.0", id, method, params });
     });
   }
 
@@ -76,79 +98,59 @@ export class SessionSocket extends EventTarget {
     this.#tell("pending");
   }
 
+  #sendAll() {
+    const { pending, send } = connected(this.pending, Date.now());
+    this.#keep(pending);
+    send.forEach((submit) => this.#sendSubmit(submit));
+  }
+
   #sendSubmit({ op_id, text, if_revision }) {
     // The op_id doubles as the request's id, so that a reply finds its line on whichever connection it comes.
-    this.#send({ jsonrpc: "2.0", id: op_id, method: "submit", params: { op_id, text, if_revision } });
-    const socket = this.#socket;
-    setTimeout(() => {
-      if (this.#socket === socket && this.pending.some((submit) => submit.op_id === op_id)) this.#lost(0);
-    }, PATIENCE);
+    this.#line.send({ jsonrpc: "2.0", id: op_id, method: "submit", params: { op_id, text, if_revision } });
+    this.#line.expect(() => !this.pending.some((submit) => submit.op_id === op_id));
   }
 
-  #send(frame) {
-    this.#socket.send(JSON.stringify(frame));
-  }
-
-  #connect() {
-    this.#forget();
+  #address() {
     const { revision, log } = this.#position();
     const resume = log !== null && !this.#fresh;
-    const name = recall("name", "localStorage");
-    const query = String(new URLSearchParams({ ...(resume && { after: revision, log }), ...(name && { name }) }));
-    const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws/${this.#id}${query && `?${query}`}`);
-    this.#socket = socket;
-    socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
-    socket.onclose = ({ code }) => this.#lost(code, query);
-    this.#retry = setTimeout(() => this.#lost(0), PATIENCE);
-    this.#say(this.state === "connecting" ? "connecting" : "reconnecting");
+    const name = this.#trying ?? recall("name", "localStorage");
+    this.#asked = String(new URLSearchParams({ ...(resume && { after: revision, log }), ...(name && { name }) }));
+    return `/ws/${this.#id}${this.#asked && `?${this.#asked}`}`;
   }
 
-  // Lets go of the socket at once: close() alone may wait a minute for a peer that is not there.
-  #forget() {
-    clearTimeout(this.#retry);
-    for (const { reject } of this.#requests.values()) reject(new Error("The connection was lost."));
-    this.#requests.clear();
-    if (!this.#socket) return;
-    this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close();
-    this.#socket = null;
-  }
-
-  #lost(code, query = "") {
-    this.#forget();
-    if (FINAL.has(code) || (code === 4400 && !query)) return this.#say("closed", code);
-    if (code === 4400) this.#startOver(); // the server knows no such position, or takes no such name
+  #lost(code, reason) {
+    if (FINAL.has(code) || (code === 4400 && !this.#asked)) return "over";
+    if (code === 4400) this.#startOver(reason);
     if (code === 1009) this.#refuseLargest(); // resending it would close every connection
-    // One that closes as soon as it is open is no better than one that never opens.
-    if (this.state === "open" && Date.now() - this.#opened > STEADY) this.#attempt = 0;
-    const atOnce = code === 4400 || (code === 4008 && this.state === "open");
-    this.#say("reconnecting", code);
-    const delay = atOnce ? 0 : Math.min(15_000, 300 * 2 ** this.#attempt++) * (0.5 + Math.random() / 2);
-    this.#retry = setTimeout(() => this.#connect(), delay);
+    return code === 4400 || (code === 4008 && this.state === "open") ? "again" : "later";
   }
 
-  #startOver() {
+  // The server knows no such position, or takes no such name.
+  #startOver(reason) {
+    if (this.#trying !== null) {
+      this.#trying = null;
+      return this.#tell("name-refused", { message: reason });
+    }
     this.#fresh = true;
     remember("name", null, "localStorage");
   }
 
+  #rejectAll() {
+    for (const { reject } of this.#requests.values()) reject(new Error("The connection was lost."));
+    this.#requests.clear();
+  }
+
   #refuseLargest() {
     const [largest] = this.pending.toSorted((a, b) => b.text.length - a.text.length);
-    if (largest) this.#settle(largest.op_id, { error: { message: "This is too long to send.", data: { code: "too_large" } } });
+    if (largest) this.#settle(largest.op_id, { error: { message: strings.tooLong, data: { code: "too_large" } } });
   }
 
   #receive(frame) {
     if (frame.method) {
-      const socket = this.#socket;
+      const { socket } = this.#line;
       this.#tell("notification", frame);
-      if (frame.method !== "attached" || this.#socket !== socket) return; // whoever heard it may have asked for a restart
-      clearTimeout(this.#retry);
-      this.#opened = Date.now();
-      this.#fresh = false;
-      // One name for a browser: what the server called the first of its tabs.
-      if (frame.params.name && !recall("name", "localStorage")) remember("name", frame.params.name, "localStorage");
-      this.#say("open");
-      this.pending.forEach((submit) => this.#sendSubmit(submit));
+      // Whoever heard it may have asked for a restart.
+      if (frame.method === "attached" && this.#line.socket === socket) this.#attached(frame.params);
       return;
     }
     const request = this.#requests.get(frame.id);
@@ -158,16 +160,20 @@ export class SessionSocket extends EventTarget {
     else request.resolve(frame.result);
   }
 
+  #attached({ name }) {
+    this.#fresh = false;
+    // One name for a browser: what the server called the first of its tabs, or what the person chose since.
+    if (name && (this.#trying !== null || !recall("name", "localStorage"))) remember("name", name, "localStorage");
+    this.#trying = null;
+    this.#line.opened();
+    this.#sendAll();
+  }
+
   #settle(opId, outcome) {
     const submit = this.pending.find((one) => one.op_id === opId);
     if (!submit) return;
     this.#keep(this.pending.filter((one) => one !== submit));
     this.#tell("settled", { submit, ...outcome });
-  }
-
-  #say(state, code) {
-    this.state = state;
-    this.#tell("state", { state, code });
   }
 
   #tell(type, detail) {

@@ -1,6 +1,8 @@
 // All that the page itself says, in English: a translation is another file with these names. What the server says comes from
 // the server. Pure, like transcript.js.
 
+const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+
 // --- the composer, its palette, the queue and the notices
 
 export const composer = {
@@ -65,8 +67,6 @@ export const transcript = {
   name: "Transcript",
   earlier: "Show earlier messages",
   latest: "Jump to latest",
-  notSent: "Not sent yet",
-  sending: "Sending…",
   nothingYet: "Nothing here yet",
   invitation: "Write a message, or type / for commands. Whatever you say here can be taken back.",
   branchedFrom: "Branched from ",
@@ -115,12 +115,107 @@ const TOOK_OFF = { retry: "Retry", edit: "Edit", drop: "Drop", clear: "Clear" };
 
 // --- the list of sessions
 
-export const sessions = {};
+export const sessions = {
+  list: "Sessions",
+  new: "New session",
+  titled: (title) => title || "Untitled session",
+  unknown: "another session",
+  more: "Show more sessions",
+  none: "No sessions yet. The first line you write begins one.",
+  days: { today: "Today", yesterday: "Yesterday", week: "Previous 7 days", month: "Previous 30 days", found: "Found", open: "Open" },
+  month: (day) => day.toLocaleDateString("en", { month: "long", year: "numeric" }),
+  facts: (when, messages) => `${when} · ${count(messages, "message")}`,
+  messages: (messages) => count(messages, "message"),
+  replying: "Replying…",
+
+  search: "Search sessions",
+  found: (sessions) => (sessions ? `${count(sessions, "session")} found` : "Nothing found"),
+  foundMost: (sessions) => `The first ${count(sessions, "session")} found`,
+  nothingFound: (query) => `Nothing has “${query}” in it.`,
+  showByHand: (message) => `/pick ${message} shows the message that was found.`,
+
+  actions: (title) => `Actions for session: ${title}`,
+  actionsHere: "Actions for this session",
+  rename: "Rename",
+  titleField: "Title of the session",
+  untitled: "Untitled session",
+  exportMarkdown: "Export as Markdown",
+  exportJson: "Export as JSON",
+  delete: "Delete",
+  deleted: (title) => `Deleted “${title}”.`,
+  undo: "Undo",
+  bringBack: "Bring it back",
+  nothingToShow: "Nothing to show",
+  openAnother: "Open another session, or start a new one.",
+  welcome: "Say something",
+  welcomeWhat: "Backchat keeps your talks with language models, and whatever you say can be taken back. Write a message, type /help for the commands, or drop a file here to import what you have elsewhere.",
+
+  import: "Import…",
+  importTitle: "Import sessions from files; they can also be dropped on the page",
+  importing: "Import",
+  drop: "Drop to import",
+  dropWhat: "Exports of Backchat, ChatGPT and Open WebUI, and session files",
+  folder: "is a folder: drop the files in it.",
+  progress: (number, all, name) => `Importing ${all > 1 ? `${number} of ${all}: ` : ""}${name}…`,
+  outcome: (imported, skipped, failed) => `${[
+    imported > 0 || skipped + failed === 0 ? `Imported ${count(imported, "session")}` : "Nothing imported",
+    skipped > 0 && `${skipped.toLocaleString("en")} skipped`, failed > 0 && `${failed.toLocaleString("en")} failed`,
+  ].filter(Boolean).join(", ")}.`,
+  skipped: "Skipped",
+  failed: "Failed",
+  dismiss: "Dismiss",
+};
 
 // --- the connection, who is here, and the sign-in
 
+const UNITS = [["day", 86_400_000], ["hour", 3_600_000], ["minute", 60_000]];
+
+function ago(milliseconds) {
+  const [unit, length] = UNITS.find(([, one]) => milliseconds >= one) ?? ["minute", 60_000];
+  return `${count(Math.floor(milliseconds / length), unit)} ago`;
+}
+
 export const connection = {
-  states: { connecting: "Connecting…", open: "Connected", reconnecting: "Reconnecting…", closed: "Not connected" },
+  states: { connecting: "Connecting…", open: "Connected", reconnecting: "Reconnecting…", offline: "Offline", closed: "Not connected" },
+  heard: { connecting: "", open: "Connected again.", reconnecting: "The connection is lost.", offline: "Offline.", closed: "Not connected." },
+  retryIn: (seconds) => `Reconnecting in ${seconds} s`,
+  tryNow: "Try now",
+  unsent: (lines) => (lines === 1 ? "1 line waits to be sent" : `${lines.toLocaleString("en")} lines wait to be sent`),
+  unreachable: "The server cannot be reached.",
+  answered: (status) => `The server answered ${status}.`,
+  gone: {
+    4400: "The server does not understand this page. Reload it.",
+    4404: "There is no session at this address.",
+    4410: "This session was deleted.",
+  },
+  closed: "The server closed this session.",
+
+  unsentLines: "Not sent yet",
+  sending: "Sending…",
+  notSent: "Not sent yet",
+  unconfirmed: "Not confirmed yet; it may have arrived",
+  held: (milliseconds) => `Written ${ago(milliseconds)} and not sent since. Is it still meant?`,
+  sendAnyway: "Send",
+  takeBack: "Take back",
+  replyPaused: "Not connected: the reply shows on once the page is connected again.",
+  tooLong: "This is too long to send.",
+
+  here: (people) => `${people.toLocaleString("en")} here`,
+  you: (name) => `${name} (you)`,
+  others: (people) => `and ${people.toLocaleString("en")} more`,
+  people: "Who is here",
+  alone: "Only you, in this tab.",
+  yourName: "Your name",
+  nameHint: "What others see beside what you do; kept in this browser.",
+  saveName: "Save",
+  close: "Close",
+  nameEmpty: "A name takes at least one character.",
+  changeName: "Your name…",
+
+  signIn: "Sign in",
+  signInWhy: "This server asks for its access token. Whoever started it has it.",
+  token: "Access token",
+  notTheToken: "That is not the token.",
 };
 
 // --- everything around them

@@ -13,6 +13,7 @@ import { LiveRendering, Renderings } from "./rendered.js";
 import { after, before, firstIn, lastIn, put, tidy } from "./stretches.js";
 import { transcript as words } from "./strings.js";
 import { liveRun } from "./transcript.js";
+import "./unsent-lines.js";
 
 const AHEAD = 1.5; // how many windows above and below what can be seen are rendered too
 const EARLY = 3; // so many windows from the top an older page is asked for
@@ -37,7 +38,7 @@ class TranscriptView extends HTMLElement {
     this.empty = h("div", { class: "empty", hidden: true });
     this.origin = h("p", { class: "origin aside", hidden: true });
     this.list = h("div", { class: "messages" });
-    this.waiting = h("ul", { class: "pending", "aria-label": words.notSent });
+    this.waiting = h("unsent-lines");
     this.took = h("span");
     this.redo = h("button", { type: "button", class: "quiet redo", onclick: () => tell(this, "redo") }, words.redo);
     this.back = h("p", { class: "back", hidden: true }, this.took, this.redo);
@@ -56,13 +57,13 @@ class TranscriptView extends HTMLElement {
   }
 
   reset() {
+    this.waiting.draw({ lines: [], connected: true, running: false });
     this.#articles.clear();
     this.#messages = this.#run = null;
     this.#more = false;
     this.#renderings.about(null);
     this.#live.follow(null);
     this.list.replaceChildren();
-    this.waiting.replaceChildren();
     this.origin.hidden = this.earlier.hidden = this.empty.hidden = this.back.hidden = true;
     this.place.toEnd();
   }
@@ -108,11 +109,10 @@ class TranscriptView extends HTMLElement {
     if (title !== null) this.empty.replaceChildren(h("p", { class: "big" }, title), h("p", {}, text));
   }
 
-  drawPending(pending, connected) {
-    this.waiting.hidden = pending.length === 0;
-    this.waiting.classList.toggle("connected", connected);
-    this.waiting.replaceChildren(...pending.map(({ text }) => h("li", {},
-      h("div", { class: "text", dir: "auto" }, text), h("p", { class: "mark" }, connected ? words.sending : words.notSent))));
+  // What was not sent yet; and whether anything is heard of the server, or of the reply that it is `running`.
+  drawPending(pending) {
+    this.toggleAttribute("disconnected", !pending.connected);
+    this.waiting.draw(pending);
   }
 
   // Which session this one was branched from, if it was.

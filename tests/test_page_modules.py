@@ -10,7 +10,9 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -395,3 +397,86 @@ def test_what_is_rendered_is_asked_for_once_and_kept_by_the_log_it_belongs_to_as
         "kept": [5, 6, 7, 8, 9],
     }
     assert node(ASKED, "rendered.js", size=3_000_000, most=2)["kept"] == [8, 9]
+
+
+# The days of the list.
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime(2026, 3, 30, 0, 30, tzinfo=BERLIN)  # the night before was an hour shorter
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("at", "group"),
+    [
+        (datetime(2027, 1, 1, tzinfo=BERLIN), "today"),
+        (datetime(2026, 3, 30, 0, 0, tzinfo=BERLIN), "today"),
+        (datetime(2026, 3, 29, 23, 59, tzinfo=BERLIN), "yesterday"),
+        (datetime(2026, 3, 29, 0, 0, tzinfo=BERLIN), "yesterday"),
+        (datetime(2026, 3, 28, 23, 59, tzinfo=BERLIN), "week"),
+        (datetime(2026, 3, 23, 0, 0, tzinfo=BERLIN), "week"),
+        (datetime(2026, 3, 22, 23, 59, tzinfo=BERLIN), "month"),
+        (datetime(2026, 2, 28, 0, 0, tzinfo=BERLIN), "month"),
+        (datetime(2026, 2, 27, 23, 59, tzinfo=BERLIN), "2026-02"),
+        (datetime(2025, 12, 31, 23, 59, tzinfo=BERLIN), "2025-12"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value:%m-%d %H:%M}",
+)
+def test_a_session_stands_under_the_day_of_its_last_change_by_the_readers_own_clock(
+    monkeypatch: pytest.MonkeyPatch, at: datetime, group: str
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    (groups,) = called("days.js", ("byDay", [{"updated_at": at.timestamp()}], NOW.timestamp() * 1000))
+    assert [one["key"] for one in groups] == [group]
+
+
+# What was searched for.
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("text", "query", "marked"),
+    [
+        ("From Brest to Falmouth", "brest fal", ["Brest", "Falmouth"]),
+        ("From Brest to Falmouth", "fal brest", ["Brest"]),  # only the last word may be unfinished
+        ("Élan and elan, ELANS", "élan", ["Élan", "elan", "ELANS"]),
+        ("un e\u0301lan", "elan", ["e\u0301lan"]),
+        ("a.b (c) *", "b*", ["b"]),
+        ("什么 на Привет", "приве", ["Привет"]),
+        ("anything", "", []),
+        ("anything", '"*"', []),
+        ("", "x", []),
+    ],
+)
+def test_the_words_that_were_searched_for_are_marked(text: str, query: str, marked: list[str]) -> None:
+    (pieces,) = called("marking.js", ("marked", text, query))
+    assert [piece["text"] for piece in pieces if piece["hit"]] == marked
+    assert "".join(piece["text"] for piece in pieces) == text
+
+
+# What was not sent.
+
+HOUR = 3_600_000
+
+
+@needs_node
+def test_what_was_written_long_ago_is_asked_about_before_it_is_sent() -> None:
+    line = {"text": "x", "typed": True, "sent": False}
+    fresh, old = {**line, "op_id": "f", "at": HOUR}, {**line, "op_id": "o", "at": 0}
+    button = {**old, "op_id": "b", "typed": False}
+    unknown = {"op_id": "u", "text": "x", "typed": True}
+    ((now),) = called("unsent.js", ("connected", [old, button, fresh, unknown], 2 * HOUR - 1))
+    assert now["send"] == [{**fresh, "sent": True}]
+    assert now["pending"] == [{**old, "held": True}, {**fresh, "sent": True}, {**unknown, "held": True}]
+    # It stays asked about until somebody answers.
+    (later,) = called("unsent.js", ("connected", now["pending"], 0))
+    assert [one["op_id"] for one in later["send"]] == ["f"]
+    (released,) = called("unsent.js", ("released", now["pending"], "o", 2 * HOUR, False))
+    (again,) = called("unsent.js", ("connected", released, 2 * HOUR - 1))
+    assert [one["op_id"] for one in again["send"]] == ["o", "f"]
+
+
+@needs_node
+def test_only_what_never_left_or_is_asked_about_can_be_taken_back() -> None:
+    lines = ({"sent": False}, {"sent": True}, {"sent": True, "held": True}, {"sent": True, "held": False})
+    assert called("unsent.js", *(("canTakeBack", line) for line in lines)) == [True, False, True, False]

@@ -71,7 +71,7 @@ class Tab:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.sockets: list[WebSocket] = []
-        page.on("websocket", lambda socket: self.sockets.append(socket))
+        page.on("websocket", self._connects)
         self.composer = page.get_by_label("Message", exact=True)
         self.send = page.get_by_role("button", name="Send", exact=True)
         self.stop = page.get_by_role("button", name="Stop", exact=True)
@@ -81,8 +81,8 @@ class Tab:
         self.queue = page.get_by_role("list", name="Waiting", exact=True)
         self.waiting = self.queue.get_by_role("listitem")
         self.pending = page.get_by_role("list", name="Not sent yet")
-        self.notice = page.locator("main [role=status]")
-        self.alert = page.locator("main [role=alert]")
+        self.notice = page.locator("notice-board [role=status]")
+        self.alert = page.locator("notice-board [role=alert]")
         self.palette = page.get_by_role("listbox")
         self.options = page.get_by_role("option")
         self.chosen = page.get_by_role("option", selected=True)
@@ -91,15 +91,27 @@ class Tab:
         self.title = page.get_by_role("heading", level=1)
         self.sessions = page.get_by_role("navigation", name="Sessions")
         self.links = self.sessions.get_by_role("link")
+        self.search = page.get_by_role("searchbox", name="Search sessions")
+        self.imported = page.get_by_role("region", name="Import")
         self.presence = page.locator("who-is-here")
         self.redo = page.get_by_role("button", name="Redo")
         self.took = page.locator("[role=log] .back")
         self.origin = self.log.get_by_text("Branched from")
         self.here = self.sessions.locator("a[aria-current=page]")
 
+    def _connects(self, socket: WebSocket) -> None:
+        # Those of its sessions; the list has one of its own.
+        if "/ws/" in socket.url:
+            self.sockets.append(socket)
+
     async def connected(self) -> None:
         """Returns once the page is attached to its session."""
         await expect(self.connection).to_have_attribute("data-connection", "open")
+
+    async def act(self, title: str, action: str) -> None:
+        """Does something with a session in the list, by its menu."""
+        await self.page.get_by_role("button", name=f"Actions for session: {title}", exact=True).click()
+        await self.page.get_by_role("menuitem", name=action).click()
 
     async def ready(self) -> None:
         """Returns once the page knows the server's commands, session or not."""

@@ -1,12 +1,15 @@
 """The connection comes and goes; nothing typed is lost, and nothing is done twice."""
 
 import json
+import re
+import time
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import WebSocket, expect
 
-from tests.browser.chromium import NETWORK, Person, Sent, Tab
+from tests.browser.chromium import NETWORK, Person, Sent, Tab, each
 from tests.browser.setting import SAILING, Given, Serve
 from tests.browser.wire import Wire
 from tests.support.client import Json, client
@@ -26,16 +29,27 @@ async def lost(tab: Tab) -> None:
 async def test_the_page_says_whether_it_is_connected(server: Running, given: Given, user: Person, wire: Wire) -> None:
     given(SAILING)
     user.expected = NETWORK
+    await user.context.clock.install()
     tab = await user.opens(wire.http)
     await tab.connected()
     await expect(tab.connection).to_have_text("Connected")
+    heard = tab.page.locator("connection-state [role=status]")
+    await expect(heard).to_be_empty()
     wire.cut()
     await lost(tab)
-    await expect(tab.connection).to_have_text("Reconnecting…")
+    # It says when it tries again, and lets nobody wait for that.
+    between_attempts = re.compile(r"Reconnecting in \d+ s")
+    await expect(tab.connection).to_have_text(between_attempts)
+    await expect(heard).to_have_text("The connection is lost.")
     await tab.shows(*SAID)
+    await user.context.clock.pause_at(time.time() + 3600)
+    await expect(tab.connection).to_have_text(between_attempts)
     wire.mend()
+    await tab.page.get_by_role("button", name="Try now").click()
     await tab.connected()
     await tab.shows(*SAID)
+    await user.context.clock.resume()
+    await expect(heard).to_have_text("Connected again.")
 
 
 async def test_a_tab_that_comes_back_resumes_from_what_it_has_seen(
@@ -46,9 +60,12 @@ async def test_a_tab_that_comes_back_resumes_from_what_it_has_seen(
     tab = await user.opens(wire.http)
     await tab.connected()
     received: list[Json] = []
-    tab.page.on(
-        "websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(json.loads(frame)))
-    )
+
+    def listen(socket: WebSocket) -> None:
+        if "/ws/" in socket.url:
+            socket.on("framereceived", lambda frame: received.append(json.loads(frame)))
+
+    tab.page.on("websocket", listen)
     async with client(server.ws("5a111ab0a7e0")) as other:
         revision, log = other.view.revision, other.view.log
         wire.cut()
@@ -288,3 +305,116 @@ async def test_a_session_opened_by_its_address_on_a_server_with_a_token_shows_af
     await tab.shows(*SAID)
     await tab.connected()
     await expect(tab.page.get_by_role("dialog")).to_be_hidden()
+
+
+async def test_lines_that_wait_are_counted_and_can_be_taken_back_before_they_are_sent(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    tab = await user.opens(wire.http)
+    await tab.connected()
+    sent = Sent(tab)
+    wire.cut()
+    await lost(tab)
+    for line in ("One", "Two", "Three"):
+        await tab.submit(line)
+    await expect(tab.page.get_by_text("3 lines wait to be sent")).to_be_visible()
+    await tab.pending.get_by_role("listitem").filter(has_text="Two").get_by_role("button", name="Take back").click()
+    await expect(tab.page.get_by_text("2 lines wait to be sent")).to_be_visible()
+    await expect(tab.composer).to_have_value("Two")
+    await expect(tab.composer).to_be_focused()
+    await each(tab.pending.get_by_role("listitem"), "One", "Three")
+    wire.mend()
+    await tab.shows(*SAID, "One", "One", "Three", "Three")
+    await expect(tab.page.get_by_text("to be sent")).to_be_hidden()
+    assert [submit["text"] for submit in sent.submits] == ["One", "Three"]
+
+
+async def test_a_line_that_may_have_arrived_is_not_given_back(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    tab = await user.opens(wire.http)
+    await tab.connected()
+    async with client(server.ws("5a111ab0a7e0")) as other:
+        wire.mute()
+        await tab.submit("Did it arrive?")
+        await other.until(lambda: len(other.view.texts) == len(SAID) + 2)
+        wire.cut()
+        await lost(tab)
+        await expect(tab.pending).to_contain_text("it may have arrived")
+        await expect(tab.pending.get_by_role("button", name="Take back")).to_be_hidden()
+        wire.mend()
+        await tab.shows(*other.view.texts)
+
+
+async def test_what_was_written_long_ago_is_sent_only_if_it_is_still_meant(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    await user.context.clock.install()
+    tab = await user.opens(wire.http)
+    await tab.connected()
+    wire.cut()
+    await lost(tab)
+    for line in ("Are you up?", "Good night!", "Forget it"):
+        await tab.submit(line)
+    await user.context.clock.fast_forward("49:00:00")
+    wire.mend()
+    await tab.connected()
+    lines = tab.pending.get_by_role("listitem")
+    await each(lines, "Are you up?", "Good night!", "Forget it")
+    await expect(lines.get_by_text("Written 2 days ago")).to_have_count(3)
+    # What is written now is not held up by it.
+    await tab.submit("Good morning")
+    await tab.shows(*SAID, "Good morning", "Good morning")
+    await lines.filter(has_text="Good night!").get_by_role("button", name="Send").click()
+    await tab.shows(*SAID, "Good morning", "Good morning", "Good night!", "Good night!")
+    await lines.filter(has_text="Forget it").get_by_role("button", name="Take back").click()
+    await expect(tab.composer).to_have_value("Forget it")
+    # Nor does a reload send it.
+    await tab.page.reload()
+    await tab.connected()
+    await each(lines, "Are you up?")
+    await tab.shows(*SAID, "Good morning", "Good morning", "Good night!", "Good night!")
+
+
+async def test_offline_is_said_and_a_reply_that_was_being_written_is_paused(
+    server: Running, user: Person, wire: Wire, scripted: Scripted
+) -> None:
+    user.expected = NETWORK
+    tab = await user.opens(wire.http)
+    await tab.submit("Count")
+    scripted.say("one ")
+    await expect(tab.reply).to_contain_text("one")
+    paused = tab.page.get_by_text("Not connected: the reply shows on")
+    await expect(paused).to_be_hidden()
+    wire.cut()
+    await user.context.set_offline(True)
+    await expect(tab.connection).to_have_text("Offline")
+    await expect(tab.page.locator("connection-state [role=status]")).to_have_text("Offline.")
+    await expect(paused).to_be_visible()
+    scripted.say("two")
+    wire.mend()
+    await user.context.set_offline(False)
+    await expect(tab.reply).to_contain_text("one two")
+    await expect(paused).to_be_hidden()
+    scripted.end()
+    await tab.shows("Count", "one two")
+
+
+async def test_the_list_is_live_after_the_sign_in_too(serve: Serve, given: Given, user: Person) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    server = await serve(token="open-sesame")
+    tab = await user.opens(server.http)
+    await tab.page.get_by_label("Access token").fill("open-sesame")
+    await tab.press("Enter")
+    await expect(tab.links).to_have_count(1)
+    headers = {"authorization": "Bearer open-sesame"}
+    async with httpx.AsyncClient(base_url=server.http, trust_env=False, headers=headers) as http:
+        assert (await http.post("/api/sessions", json={"title": "Another"})).status_code == 201
+    await expect(tab.links).to_have_count(2)

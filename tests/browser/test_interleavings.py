@@ -118,6 +118,8 @@ class PageHand:
         frames: list[tuple[bool, Json]] = []
 
         def connected(socket: WebSocket) -> None:
+            if "/ws/" not in socket.url:
+                return  # the list's own
             socket.on("framesent", lambda text: frames.append((True, json.loads(text))))
             socket.on("framereceived", lambda text: frames.append((False, json.loads(text))))
 

@@ -128,9 +128,9 @@ async def test_markup_in_a_title_and_in_messages_stays_text(server: Running, giv
     await tab.submit(HOSTILE)
     await expect(tab.messages.last).to_have_attribute("data-role", "assistant")
     await expect(tab.messages.nth(5)).to_contain_text(HOSTILE)
-    await tab.page.get_by_role("button", name=f"Delete session: {HOSTILE}").click()
-    await expect(tab.page.get_by_role("dialog")).to_contain_text(HOSTILE)
     await expect(tab.page).to_have_title(f"{HOSTILE} – Backchat")
+    await tab.act(HOSTILE, "Delete")
+    await expect(tab.notice).to_contain_text(f"Deleted “{HOSTILE}”.")
 
 
 async def test_an_image_is_shown_only_when_it_is_in_the_message_itself(
@@ -321,7 +321,7 @@ async def test_notices_that_come_and_go_leave_the_reader_at_the_end(
     await tab.connected()
     for line, said in [("/help", "List the commands"), ("/usage", "In all"), ("/status", "messages")] * 4:
         await tab.submit(line)
-        await expect(tab.page.get_by_role("status")).to_contain_text(said)
+        await expect(tab.notice).to_contain_text(said)
         await tab.drawn()
         assert await tab.log.evaluate("(log) => log.scrollHeight - log.scrollTop - log.clientHeight") < 2
     await expect(tab.page.get_by_role("button", name="Jump to latest")).to_be_hidden()

@@ -523,8 +523,7 @@ async def test_a_branch_opens_in_the_tab_that_asked_and_says_where_it_is_from(
     await expect(one.origin).to_be_visible()
 
     # Of a session that is not in the list, nobody knows the title.
-    await one.page.get_by_role("button", name="Delete session: First night passage").click()
-    await one.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await one.act("First night passage", "Delete")
     await expect(one.links).to_have_count(1)
     await expect(one.origin).to_have_text("Branched from another session at #2")
     assert one.session_id == branch
