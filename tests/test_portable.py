@@ -90,6 +90,8 @@ def facts(loaded: Loaded) -> Json:
 
 @settings(max_examples=80, deadline=None)
 @given(actions)
+@example([("submit", "x"), ("finish", "completed"), ("submit", "y"), ("report", Usage(5, 7)), ("write", "z"),
+          ("finish", "completed"), ("take_out", 1)])  # fmt: skip
 def test_what_is_exported_comes_back_as_it_was(shared: Database, chosen: list[Action]) -> None:
     once = stored(shared, *commits(lived(chosen, "first", "reply")))
     data = exported(once)
@@ -107,7 +109,7 @@ WHOLE = [
         usage=Usage(10, 20, 3, 4, estimated=True), reasoning="hm", note="cut",
         extra={"huge": 10**30, "tool_calls": [1]},
     ),
-    Message(id=4, role="tool", content={"deep": [[None, 1.0, 1]]}, created_at=4.5, original=Origin(2)),
+    Message(id=4, role="tool", content={"deep": [[None, 1.0, 1]]}, created_at=4.5, original=Origin(2), usage=Usage(9)),
     Message(id=5, role="narrator", content=None, created_at=5.5, original=Origin(7, "other")),
 ]  # fmt: skip
 
@@ -307,13 +309,13 @@ parsers = [MarkdownIt("commonmark", {"html": True}), MarkdownIt("gfm-like", {"ht
 
 @settings(max_examples=150, deadline=None)
 @given(said=nasty, title=nasty, role=nasty, reasoning=nasty)
-@example(said="`a\n- b` <h2> `c", title="", role="", reasoning="")
-@example(said="`\n# h\n`a` <h2> `", title="", role="", reasoning="")
+@example(said="a `\nb ` <h2> ` c", title="", role="", reasoning="")
 @example(said="- ```\n  x\n  ```\n  <h2>forged", title="", role="", reasoning="")
 @example(said="1. x\n   ```\n# a\n<h2>", title="", role="", reasoning="")
 @example(said="<!--\n```\n-->\n<h2>", title="", role="", reasoning="")
 @example(said="\\`a <h2> `b`", title="", role="", reasoning="")
-@example(said="|`a|b|\n|-|-|\n|`a|<h2>`|", title="", role="", reasoning="")
+@example(said="|a|b|\n|-|-|\n|`a|<h2>`|", title="", role="", reasoning="")
+@example(said=" ```\n```\n<h2>", title="", role="", reasoning="")
 @example(said="```\n    ```\n<h2>\n```\n<h2>", title="", role="", reasoning="")
 def test_nothing_that_somebody_wrote_looks_like_another_message(
     said: str, title: str, role: str, reasoning: str

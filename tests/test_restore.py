@@ -95,7 +95,12 @@ async def test_it_stays_back_after_a_restart_and_one_that_was_deleted_before_a_r
         session_id = one.session_id
         await http.delete(f"/api/sessions/{session_id}")
     async with running(tmp_path) as server, http_of(server) as http:
-        assert await code(http.post(f"/api/sessions/{session_id}/restore")) == 200
+        gate = Gate(server)
+        restoration = asyncio.create_task(http.post(f"/api/sessions/{session_id}/restore"))
+        await gate.reached()
+        assert await refused(server, session_id) == 4410, "not before it is durable"
+        gate.open.set()
+        assert (await restoration).status_code == 200
         assert await listed(http) == [session_id]
     async with running(tmp_path) as server, client(server.ws(session_id)) as one:
         assert one.view.texts == ["kept", "kept"]
