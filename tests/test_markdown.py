@@ -514,8 +514,9 @@ def test_every_kind_of_word_has_a_colour_that_stands_out_by_day_and_by_night() -
     rules = re.findall(r"^\.hl ([^{]+)\{(.*)\}$", sheet("transcript.css"), re.MULTILINE)
     named = [name for selector, _ in rules for name in re.findall(r"\.(\w+)", selector)]
     assert sorted(named) == sorted(CLASSES.values())
-    papers = re.findall(r"--(?:paper|side|raised|mine): (light-dark\(.*?\));", sheet("style.css"))
-    assert len(papers) == 4
+    papers = re.findall(r"--code-paper: (light-dark\(.*?\));", sheet("transcript.css"))
+    papers += re.findall(r"--(?:paper|side|raised|mine): (light-dark\(.*?\));", sheet("style.css"))
+    assert len(papers) == 5
     for _, style in rules:
         for ink in re.findall(r"color: (light-dark\(.*?\));", style):
             for paper in papers:
