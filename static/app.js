@@ -157,6 +157,7 @@ function connectionChanged(here, { state, code }) {
   drawConnection();
   drawPending(here);
   if (state === "open") transcript.connected(here.view);
+  else transcript.disconnected();
   if (state !== "closed") return;
   if (code === 4401) {
     signIn.ask().then(() => current === here && open(here.id));

@@ -87,7 +87,7 @@ export class LiveRendering {
   #refused = false;
 
   // `drawn` gets {html, tail, since}: more that stays as it is, and what comes after it for now; or null where the text is not
-  // rendered, or no longer.
+  // rendered, or no longer: all of it is plain then.
   constructor(ask, drawn) {
     this.#ask = ask;
     this.#drawn = drawn;
@@ -100,6 +100,11 @@ export class LiveRendering {
     this.#refused = false;
   }
 
+  // The connection is lost: what it owed is no refusal.
+  close() {
+    this.#under = null;
+  }
+
   // The run as it is now, or null.
   follow(run) {
     if (run?.run_id !== this.#run) {
@@ -108,7 +113,6 @@ export class LiveRendering {
       this.#length = this.#until = 0;
     }
     if (!run || run.text.length === this.#asked) return;
-    if (this.#refused && run.text.length > this.#length) this.#drawn(null);
     if (this.#asked === this.#length) this.#since = performance.now();
     this.#length = run.text.length;
     if (!this.#under && !this.#refused) this.#next();
@@ -123,7 +127,8 @@ export class LiveRendering {
       if (this.#under !== under) return;
       if (!answer || answer.tail === null) {
         this.#refused = true;
-        if (answer) this.#drawn(null);
+        this.#until = 0;
+        this.#drawn(null);
         break;
       }
       this.#until = answer.until;

@@ -81,6 +81,10 @@ class TranscriptView extends HTMLElement {
     this.#look();
   }
 
+  disconnected() {
+    this.#live.close();
+  }
+
   toEnd() {
     this.place.toEnd();
   }

@@ -39,6 +39,9 @@ FLAGS: Final = (
 NETWORK: Final = ("WebSocket connection to", "Failed to load resource:")
 """How the browser's own reports of a lost or refused connection begin."""
 
+UNANCHORED: Final = '(log) => { log.style.overflowAnchor = "none"; }'
+"""Makes a browser one that does not itself keep in place what one reads when something above it grows, as Safari is."""
+
 expect.set_options(timeout=PATIENCE * 1000)
 
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from backchat.importer import files_in
-from tests.browser.chromium import Person
+from tests.browser.chromium import UNANCHORED, Person
 from tests.browser.setting import CYAN, SAILING, Given, Serve, session
 from tests.support.client import Json, client
 from tests.support.scripted import Scripted
@@ -225,6 +225,7 @@ async def test_earlier_messages_come_before_the_top_is_reached_and_what_one_read
     given(long())
     tab = await user.opens(server.http)
     await tab.connected()
+    await tab.log.evaluate(UNANCHORED)
     for count in (400, 450):
         seen, before = await tab.log.evaluate(UP, 1000)
         await expect(tab.messages).to_have_count(count)
