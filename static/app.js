@@ -111,7 +111,6 @@ function notified(here, { method, params }) {
     backend = params.backend;
     here.mine.push(params.connection);
     here.name = params.name;
-    people.taken();
   }
   const events = method === "attached" ? params.events ?? [] : [{ method, params }];
   for (const event of events) {
@@ -156,8 +155,10 @@ const tells = (view, run) => view.messages.some((message) => message.run_id === 
 function connectionChanged(here, { state, code }) {
   drawConnection();
   drawPending(here);
-  if (state === "open") transcript.connected(here.view);
-  else transcript.disconnected();
+  if (state === "open") {
+    transcript.connected(here.view);
+    people.taken();
+  } else transcript.disconnected();
   if (state !== "closed") return;
   if (code === 4401) {
     signIn.ask().then(() => current === here && open(here.id));

@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.chromium import NETWORK, Person, Tab, person
+from tests.browser.axe import accessible
+from tests.browser.chromium import NETWORK, Person, Tab, each, person
 from tests.browser.setting import SAILING, Given, Serve
 from tests.browser.wire import Wire
 from tests.support.client import client
@@ -217,3 +218,53 @@ async def test_who_did_something_meanwhile_is_said_to_whoever_comes_back_unless_
         await expect(tab.notice).to_contain_text("\u2068watch\u2069 undid 2 messages.")
         await tab.notice.get_by_role("button", name="Show what was there before").click()
         await tab.shows(*SAID)
+
+
+async def test_one_goes_by_the_name_that_one_chooses_if_the_server_takes_it(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    async with client(server.ws(SAILING_ID, "name=night%20watch")):
+        tab = await user.opens(server.http)
+        await expect(tab.presence).to_contain_text("2 here")
+        made_up = await kept_name(tab)
+        await tab.presence.get_by_role("button").click()
+        panel = tab.page.get_by_role("dialog", name="Who is here")
+        await each(panel.get_by_role("listitem"), "night watch", f"{made_up} (you)")
+        await accessible(tab)
+        field = panel.get_by_role("textbox", name="Your name")
+        await expect(field).to_be_focused()
+        await expect(field).to_have_value(made_up)
+        problem = panel.get_by_role("alert")
+
+        # What is wrong with it, the server says; the page is still there, by its old name.
+        await field.fill("w" * 41)
+        await field.press("Enter")
+        await expect(problem).to_have_text("A name takes 1 to 40 characters.")
+        await expect(field).to_be_focused()
+        await field.fill(" ")
+        await field.press("Enter")
+        await expect(problem).to_have_text("A name takes at least one character.")
+        await tab.connected()
+        await expect(tab.presence).to_contain_text(f"{made_up} (you)")
+        assert await kept_name(tab) == made_up
+
+        await field.fill("  <b>Ann</b>   é ")
+        await field.press("Enter")
+        await expect(panel).to_be_hidden()
+        await expect(tab.presence).to_contain_text("<b>Ann</b> é (you)")
+        await expect(tab.presence.get_by_role("button")).to_be_focused()
+        await tab.submit("/undo")
+        await tab.shows(*SAID[:2])
+    # And in every tab from now on.
+    second = await user.opens(server.http)
+    await second.connected()
+    assert parse_qs(urlsplit(second.sockets[-1].url).query)["name"] == ["<b>Ann</b> é"]
+    # Alone one finds the panel in the menu of the session.
+    await second.page.get_by_role("button", name="Actions for this session").click()
+    await second.page.get_by_role("menuitem", name="Your name…").click()
+    await expect(second.page.get_by_role("dialog", name="Who is here")).to_be_visible()
+    await second.press("Escape")
+    await expect(second.page.get_by_role("dialog")).to_be_hidden()
+    await second.shows(*SAID[:2])

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from playwright.async_api import FilePayload, Route, expect
 
+from tests.browser.axe import accessible
 from tests.browser.chromium import NETWORK, Person, each
-from tests.browser.setting import SAILING, Given, session
+from tests.browser.setting import SAILING, Given, Serve, session
 from tests.support.client import client
 from tests.support.scripted import Scripted
 from tests.support.server import Running
@@ -251,6 +252,7 @@ async def test_all_sessions_are_searched_and_what_is_found_is_shown_at_its_place
     await tab.search.fill("falm")
     await expect(said).to_have_text("2 sessions found")
     await each(tab.links.locator("mark"), "Falmouth", "Falmouth")
+    await accessible(tab)
     await tab.search.fill("nowhere")
     await expect(said).to_have_text("Nothing found")
     await expect(tab.links).to_have_count(0)
@@ -376,6 +378,7 @@ async def test_the_menu_of_a_session_is_worked_by_keys(server: Running, given: G
     await expect(more).to_have_attribute("aria-expanded", "false")
     await tab.press("Enter")
     await expect(more).to_have_attribute("aria-expanded", "true")
+    await accessible(tab)
     for key, entry in (
         ("ArrowDown", "Export as Markdown"),
         ("End", "Your name…"),
@@ -434,6 +437,7 @@ async def test_files_are_imported_wherever_they_are_dropped(server: Running, use
     await expect(tab.imported.get_by_role("status")).to_have_text("Imported 1 session, 1 skipped, 1 failed.")
     await expect(tab.imported).to_contain_text("notes.txt")
     await expect(tab.imported).to_contain_text("again.json")
+    await accessible(tab)
     await expect(second.links).to_have_count(1)
     await tab.imported.get_by_role("link", name="Which side?").click()
     await tab.shows("left", "right")
@@ -446,3 +450,12 @@ async def test_files_are_imported_wherever_they_are_dropped(server: Running, use
     await (await chooser.value).set_files(FilePayload(name="c.json", mimeType="application/json", buffer=chosen))
     await expect(tab.imported.get_by_role("status")).to_have_text("Imported 1 session.")
     await expect(tab.links).to_have_count(2)
+
+
+async def test_a_file_that_is_too_large_is_said_to_be(serve: Serve, user: Person) -> None:
+    user.expected = NETWORK
+    server = await serve(import_bytes=1000)
+    tab = await user.opens(server.http)
+    await tab.page.evaluate(DROP, ["drop", [["large.json", "x" * 3_000_000], ["small.json", "x"]]])
+    await expect(tab.imported.get_by_role("status")).to_have_text("Nothing imported, 2 failed.")
+    await expect(tab.imported).to_contain_text("large.json A request takes at most 1000 bytes.")
