@@ -14,10 +14,9 @@ class SessionHeading extends HTMLElement {
     this.heading = h("h1", { id: "title", dir: "auto", ondblclick: () => this.rename() }, document.title);
     this.facts = h("p", { id: "subtitle" });
     this.more = menuButton({ class: "quiet more", "aria-label": strings.actionsHere, hidden: true },
-      () => [
-        ...sessionActions(this, this.#session.session_id, () => this.rename()),
+      () => sessionActions(this, this.#session.session_id, () => this.rename(), [
         { label: connection.changeName, run: () => tell(this, "show-people") },
-      ], "⋯");
+      ]), "⋯");
     this.append(h("div", { class: "heading" }, this.heading, this.facts), this.more);
   }
 

@@ -13,10 +13,10 @@ const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short"
 // An <li> with `draw(session, {current, query, now})`, where a session found by a search may have a `match`, and with `rename()`.
 export function sessionItem(id) {
   let shown = {}; // {session, query, day}: what is drawn already
-  const title = h("bdi", { class: "name", dir: "auto" });
+  const title = h("bdi", { dir: "auto" });
   const facts = h("span", { class: "aside" });
   const piece = h("span", { class: "piece aside", dir: "auto", hidden: true });
-  const link = sessionLink(id, { tabindex: "-1", ondblclick: () => item.rename() }, title, facts, piece);
+  const link = sessionLink(id, { tabindex: "-1", ondblclick: () => item.rename() }, h("span", { class: "name" }, title), facts, piece);
   const more = menuButton({ class: "quiet more", tabindex: "-1" }, () => sessionActions(item, id, item.rename), "⋯");
   const item = Object.assign(h("li", {}, link, more), { link });
 

@@ -22,7 +22,7 @@ class SessionList extends HTMLElement {
     this.nav = h("nav", { "aria-label": strings.list, onkeydown: (event) => this.#pressed(event), onfocusin: ({ target }) => this.#point(target) },
       this.list, this.empty, this.more);
     this.append(
-      h("div", { class: "tools" }, this.begin,
+      h("div", { class: "begin" }, this.begin,
         h("button", { type: "button", class: "import", title: strings.importTitle, onclick: () => tell(this, "choose-files") }, strings.import)),
       this.search, this.nav);
     new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && tell(this, "more-sessions"), { root: this.nav, rootMargin: "400px" })

@@ -148,7 +148,7 @@ export const sessions = {
   nothingToShow: "Nothing to show",
   openAnother: "Open another session, or start a new one.",
   welcome: "Say something",
-  welcomeWhat: "Backchat keeps your talks with language models, and whatever you say can be taken back. Write a message, type /help for the commands, or drop a file here to import what you have elsewhere.",
+  welcomeWhat: "Backchat keeps your sessions with language models, and whatever you say can be taken back. Write a message, type /help for the commands, or drop a file here to import what you have elsewhere.",
 
   import: "Import…",
   importTitle: "Import sessions from files; they can also be dropped on the page",
