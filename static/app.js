@@ -65,10 +65,10 @@ function openFirst() {
 }
 
 function go(id, message = null) {
+  closeDrawer(); // first: it gives the focus back
   if (id !== current.id || message !== null) history.pushState(null, "", message === null ? `/s/${id}` : `/s/${id}#${message}`);
   if (id !== current.id || current.gone) open(id, { message });
   else show(message);
-  closeDrawer();
 }
 
 function open(id, { carryDraft = false, message = null } = {}) {
@@ -258,6 +258,7 @@ function editMessage(id, text) {
 
 function submitEdit(edit) {
   notices.clear();
+  if (current.gone) return notices.error(current.gone);
   if (!stands(edit.id, current.view)) {
     return notices.error(words.editGone(edit.id), [{ label: words.sendAsNew, act: () => { composer.edited(); submitLine(asMessage(edit.text, composer.commands)); } }]);
   }
@@ -267,13 +268,13 @@ function submitEdit(edit) {
 }
 
 // A second line may be submitted while the session for the first is being made.
-function create(options) {
+function create({ carryDraft = false } = {}) {
   creating ??= ask(api.createSession).then((session) => {
     listing.told({ sessions: [session], deleted: [] });
     history.pushState(null, "", `/s/${session.session_id}`);
-    open(session.session_id, options);
-    current.view = { ...current.view, revision: 1 }; // all that a new session has seen
     closeDrawer();
+    open(session.session_id, { carryDraft: carryDraft && current.id === null }); // another session may have been opened since
+    current.view = { ...current.view, revision: 1 }; // all that a new session has seen
   }).finally(() => { creating = null; });
   return creating;
 }
@@ -462,9 +463,10 @@ on(importing, "change", () => files.draw(importing));
 on(find("#open-menu"), "click", openDrawer);
 on(find("#close-menu"), "click", closeDrawer);
 on(find("#scrim"), "click", closeDrawer);
-addEventListener("keydown", ({ key }) => {
+addEventListener("keydown", ({ key, isComposing, shiftKey, ctrlKey, altKey, metaKey }) => {
+  if (isComposing) return;
   if (key === "Escape") closeDrawer();
-  if (key === "F2") heading.rename();
+  if (key === "F2" && !(shiftKey || ctrlKey || altKey || metaKey || find("dialog[open]"))) heading.rename();
 });
 addEventListener("popstate", route);
 

@@ -14,7 +14,7 @@ import { composer as strings } from "./strings.js";
 class MessageComposer extends HTMLElement {
   complete = null;
   #commands = [];
-  #session = "new";
+  #session = null; // none before open() says which: what was written there is still to be recalled
   #running = false;
   #editing = null; // {id, parts}
   #draft = ""; // what waits while a message is edited
@@ -170,7 +170,7 @@ class MessageComposer extends HTMLElement {
     this.#dismissed = false;
     this.send.disabled = this.#nothingToSend;
     if (this.#editing) remember(`edit.${this.#session}`, { ...this.#editing, text: value });
-    else remember(`draft.${this.#session}`, value);
+    else if (this.#session !== null) remember(`draft.${this.#session}`, value);
     this.#offer();
   }
 

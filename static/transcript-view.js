@@ -29,6 +29,7 @@ class TranscriptView extends HTMLElement {
   #more = false;
   #arrived = null; // when the server said what is to be drawn first, until it is
   #looking = false;
+  #open = false; // whether the server can be asked
   #renderings = new Renderings((params) => this.render(params), (came) => this.#rendered(came));
   #live = new LiveRendering((params) => this.render(params), (answer) => this.#renderedLive(answer));
 
@@ -60,7 +61,7 @@ class TranscriptView extends HTMLElement {
     this.waiting.draw({ lines: [], connected: true, running: false });
     this.#articles.clear();
     this.#messages = this.#run = null;
-    this.#more = false;
+    this.#more = this.#open = false;
     this.#renderings.about(null);
     this.#live.follow(null);
     this.list.replaceChildren();
@@ -75,13 +76,16 @@ class TranscriptView extends HTMLElement {
 
   // From now on it can be asked.
   connected(view) {
+    this.#open = true;
     this.#renderings.open();
     this.#live.open();
     this.#live.follow(liveRun(view));
     this.#look();
+    this.#reach();
   }
 
   disconnected() {
+    this.#open = false;
     this.#live.close();
   }
 
@@ -297,8 +301,13 @@ class TranscriptView extends HTMLElement {
 
   #moved() {
     this.latest.hidden = this.place.following || this.place.atEnd;
-    if (this.#more && this.log.scrollTop < EARLY * this.log.clientHeight) this.older();
+    this.#reach();
     this.#lookSoon();
+  }
+
+  // Nobody asked for an older page: that it cannot be had now is no trouble.
+  #reach() {
+    if (this.#open && this.#more && this.log.scrollTop < EARLY * this.log.clientHeight) this.older();
   }
 
   // --- what is done with a message

@@ -79,6 +79,37 @@ async def test_one_goes_from_session_to_session_and_back_and_drafts_stay_where_t
     await expect(tab.composer).to_have_value("a draft")
 
 
+async def test_a_draft_written_before_there_is_a_session_is_there_after_a_reload(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    await tab.composer.fill("a draft")
+    await tab.page.reload()
+    await expect(tab.composer).to_have_value("a draft")
+
+
+async def test_a_new_session_does_not_take_the_draft_of_one_that_was_opened_while_it_was_made(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(session("other", "left", "right", title="Which side?"))
+    tab = await user.opens(server.http)
+    await tab.shows("left", "right")
+    await tab.page.evaluate("""() => sessionStorage.setItem("backchat.draft.new", '"Ahoy"')""")
+    await tab.page.goto(server.http)
+    await expect(tab.composer).to_have_value("Ahoy")
+    held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
+    await tab.page.route("**/api/sessions", lambda route: held.set_result(route))
+    await tab.press("Enter")
+    making = await held
+    await tab.links.click()
+    await tab.shows("left", "right")
+    await tab.composer.fill("a draft")
+    await making.continue_()
+    await tab.shows("Ahoy", "Ahoy")
+    await expect(tab.composer).to_have_value("")
+    await tab.page.go_back()
+    await tab.shows("left", "right")
+    await expect(tab.composer).to_have_value("a draft")
+
+
 async def test_a_session_is_deleted_at_once_and_comes_back_if_one_did_not_mean_it(
     server: Running, given: Given, user: Person
 ) -> None:
