@@ -19,7 +19,7 @@ import "./sign-in.js";
 import { asMessage, changesTranscript, commandName } from "./slash.js";
 import { SessionSocket } from "./socket.js";
 import { recall } from "./storage.js";
-import { composer as words, connection as connected, frame, sessions as strings } from "./strings.js";
+import { composer as words, connection as connected, direction, frame, language, sessions as strings } from "./strings.js";
 import { nothingTaken, taken } from "./taken.js";
 import { apply, emptyView, prepend } from "./transcript.js";
 import "./transcript-view.js";
@@ -128,7 +128,6 @@ function notified(here, { method, params }) {
     notices.error(params.error?.message ?? frame.replyFailed);
   }
   draw();
-  if (method === "attached") show(here.wanted);
   if (method !== "run.delta" && method !== "run.reasoning") drawFrame();
 }
 
@@ -158,6 +157,7 @@ function connectionChanged(here, { state, code }) {
   if (state === "open") {
     transcript.connected(here.view);
     people.taken();
+    show(here.wanted); // older pages can be asked for from now on
   } else transcript.disconnected();
   if (state !== "closed") return;
   if (code === 4401) {
@@ -321,7 +321,7 @@ async function rename(id, title) {
 // A message that one came for, once it can be there.
 function show(message) {
   current.wanted = message;
-  if (message === null || !current.view.log) return;
+  if (message === null || current.socket?.state !== "open") return;
   const here = current;
   here.wanted = null;
   transcript.show(message).then((shown) => !shown && here === current && notices.notice(strings.showByHand(message)));
@@ -460,6 +460,9 @@ on(people, "call-myself", ({ name }) => current.socket?.callMyself(name));
 on(files, "import-files", ({ files: chosen, folders }) => importing.add(chosen, folders));
 on(files, "leave", () => composer.focus());
 on(importing, "change", () => files.draw(importing));
+find("#open-menu").setAttribute("aria-label", frame.openDrawer);
+find("#close-menu").setAttribute("aria-label", frame.closeDrawer);
+Object.assign(document.documentElement, { lang: language, dir: direction });
 on(find("#open-menu"), "click", openDrawer);
 on(find("#close-menu"), "click", closeDrawer);
 on(find("#scrim"), "click", closeDrawer);

@@ -147,7 +147,7 @@ function numberAndTime({ id, created_at: seconds }) {
 
 // What answered, and what that took.
 function facts(message) {
-  const known = [typeof message.model === "string" && message.model, tokens(message.usage), cost(message)].filter(Boolean);
+  const known = [typeof message.model === "string" && message.model, tokens(message.usage, words.took), cost(message, words.took)].filter(Boolean);
   return known.length > 0 && h("p", { class: "facts", dir: "auto" }, known.join(" · "));
 }
 

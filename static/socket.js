@@ -84,7 +84,7 @@ export class SessionSocket extends EventTarget {
   }
 
   request(method, params) {
-    if (this.state !== "open") return Promise.reject(new Error("Not connected."));
+    if (this.state !== "open") return Promise.reject(new Error(strings.notConnectedNow));
     const id = ++this.#lastRequest;
     return new Promise((resolve, reject) => {
       this.#requests.set(id, { resolve, reject });
@@ -136,7 +136,7 @@ export class SessionSocket extends EventTarget {
   }
 
   #rejectAll() {
-    for (const { reject } of this.#requests.values()) reject(new Error("The connection was lost."));
+    for (const { reject } of this.#requests.values()) reject(new Error(strings.connectionLost));
     this.#requests.clear();
   }
 

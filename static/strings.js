@@ -89,6 +89,8 @@ export const transcript = {
   failed: "The reply failed.",
   failedHere: "The reply failed here.",
 
+  took: { input: "in", output: "out", cached: "cached", reasoning: "reasoning", about: "about" },
+
   // Variants of a message.
   variant: (index, count) => `Variant ${index} of ${count}`,
   previousVariant: "Previous variant",
@@ -176,6 +178,8 @@ function ago(milliseconds) {
 }
 
 export const connection = {
+  notConnectedNow: "Not connected.",
+  connectionLost: "The connection was lost.",
   states: { connecting: "Connecting…", open: "Connected", reconnecting: "Reconnecting…", offline: "Offline", closed: "Not connected" },
   heard: { connecting: "", open: "Connected again.", reconnecting: "The connection is lost.", offline: "Offline.", closed: "Not connected." },
   retryIn: (seconds) => `Reconnecting in ${seconds} s`,
@@ -220,11 +224,17 @@ export const connection = {
 
 // --- everything around them
 
+export const language = "en";
+export const direction = "ltr";
+
 export const frame = {
   backend: {
     echo: "No model is connected: replies only repeat what you say.",
     none: "No model is connected: messages are kept, and nothing replies.",
   },
+
+  openDrawer: "Open the session list",
+  closeDrawer: "Close the session list",
 
   readAnew: "What is shown was read anew from the server; it may differ from what you saw.",
   replyFailed: "The reply failed.",

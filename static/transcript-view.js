@@ -290,7 +290,9 @@ class TranscriptView extends HTMLElement {
 
   #pointAt(article) {
     const { top, height } = this.log.getBoundingClientRect();
-    this.place.putAt(article, top + Math.min(height / 4, 120));
+    const put = () => this.place.putAt(article, top + Math.min(height / 4, 120));
+    put();
+    requestAnimationFrame(() => requestAnimationFrame(put)); // what came into sight has its own height by then
     article.setAttribute("tabindex", "-1");
     article.focus({ preventScroll: true });
     article.classList.add("found");

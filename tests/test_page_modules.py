@@ -247,6 +247,9 @@ def test_what_is_edited_of_a_message_is_its_text_and_the_rest_of_it_stays() -> N
 # Figures.
 
 
+WORDS = {"input": "in", "output": "out", "cached": "cached", "reasoning": "reasoning", "about": "about"}
+
+
 @needs_node
 @pytest.mark.parametrize(
     ("dollars", "said"),
@@ -262,7 +265,7 @@ def test_what_is_edited_of_a_message_is_its_text_and_the_rest_of_it_stays() -> N
     ],
 )
 def test_a_sum_of_money_shows_the_figures_that_matter(dollars: float, said: str) -> None:
-    assert called("figures.js", ("cost", {"cost": dollars})) == [said]
+    assert called("figures.js", ("cost", {"cost": dollars}, WORDS)) == [said]
 
 
 @needs_node
@@ -279,14 +282,14 @@ def test_a_sum_of_money_shows_the_figures_that_matter(dollars: float, said: str)
     ],
 )  # fmt: skip
 def test_tokens_are_said_as_far_as_they_were_counted(usage: Json, said: str | None) -> None:
-    assert called("figures.js", ("tokens", usage)) == [said]
+    assert called("figures.js", ("tokens", usage, WORDS)) == [said]
 
 
 @needs_node
 def test_a_cost_is_about_right_where_tokens_are_and_unsaid_where_it_is_unknown() -> None:
     messages: tuple[Json, ...] = ({"cost": 0.01, "usage": {"estimated": True}}, {"cost": None}, {})
-    assert called("figures.js", *(("cost", message) for message in messages)) == ["about $0.01", None, None]
-    assert called("figures.js", ("tokens",)) == [None]
+    assert called("figures.js", *(("cost", message, WORDS) for message in messages)) == ["about $0.01", None, None]
+    assert called("figures.js", ("tokens", None, WORDS)) == [None]
 
 
 # HTML.

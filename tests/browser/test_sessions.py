@@ -494,3 +494,13 @@ async def test_a_file_that_is_too_large_is_said_to_be(serve: Serve, user: Person
     await tab.page.evaluate(DROP, ["drop", [["large.json", "x" * 3_000_000], ["small.json", "x"]]])
     await expect(tab.imported.get_by_role("status")).to_have_text("Nothing imported, 2 failed.")
     await expect(tab.imported).to_contain_text("large.json A request takes at most 1000 bytes.")
+
+
+async def test_an_address_with_a_message_leads_to_it_however_far_up(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(session("long", *(f"said {number}" for number in range(1, 501))))
+    tab = await user.opens(server.http, "/s/long#3")
+    wanted = tab.log.locator("article[data-id='3']")
+    await expect(wanted).to_be_focused()
+    await expect(wanted).to_be_in_viewport()
