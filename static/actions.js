@@ -1,7 +1,7 @@
 // What can be done with a message: a toolbar below each. All of them are one stop on the way of the Tab key, or a long transcript
 // would be hundreds; arrow keys lead from button to button, and from message to message. Tells "copy-text" {text}, "edit" {id}, "retry"
 // and "branch" {id}.
-import { h, icon, tell } from "./dom.js";
+import { h, hide, icon, tell } from "./dom.js";
 import { after, before, lastIn } from "./stretches.js";
 import { transcript as words } from "./strings.js";
 import { textOf } from "./transcript.js";
@@ -22,12 +22,12 @@ export function actionBar({ id, role, content }) {
   };
   const retry = of("retry", "retry", () => null);
   const bar = h("div", { class: "tools", role: "toolbar", "aria-label": words.actions(id) },
-    of("copy", "copy-text", () => ({ text: textOf(content) })),
+    content !== null && of("copy", "copy-text", () => ({ text: textOf(content) })),
     role === "user" && of("edit", "edit", () => ({ id })),
     retry,
     of("branch", "branch", () => ({ id })));
   // Only the last turn can be asked again.
-  bar.draw = (last) => { retry.hidden = !last; };
+  bar.draw = (last) => hide(retry, !last, () => [...bar.children].find((button) => button !== retry).focus());
   bar.draw(false);
   return bar;
 }
@@ -61,7 +61,7 @@ export class OneStop {
   settle() {
     if (this.#stop?.isConnected && this.#stop.matches(":focus")) return;
     const bar = barFrom(lastIn(this.#list), before);
-    if (bar) this.#lead(bar.firstChild);
+    if (bar) this.#lead(firstShown(bar));
   }
 
   #lead(button) {
@@ -98,9 +98,11 @@ export class OneStop {
   // The same button of the next message that way, or its first.
   #beside(from, way) {
     const bar = barFrom(way(from.closest("article")), way);
-    return bar?.querySelector(`[data-action="${from.dataset.action}"]:not([hidden])`) ?? bar?.firstChild ?? from;
+    return bar?.querySelector(`[data-action="${from.dataset.action}"]:not([hidden])`) ?? (bar && firstShown(bar)) ?? from;
   }
 }
+
+const firstShown = (bar) => [...bar.children].find((button) => !button.hidden);
 
 // The toolbar of this article or of the next one that way which has any: what is being written or leaves has none.
 function barFrom(article, way) {

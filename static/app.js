@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { neighbour, withOpen } from "./catalog.js";
 import "./composer.js";
 import "./connection-state.js";
-import { messageIn } from "./dom.js";
+import { hide, messageIn } from "./dom.js";
 import { closeDrawer, openDrawer } from "./drawer.js";
 import { editable, editLine, editOf, stands } from "./editing.js";
 import "./file-import.js";
@@ -295,7 +295,7 @@ async function remove(id) {
     history.replaceState(null, "", next === null ? "/" : `/s/${next}`);
     open(next);
   }
-  notices.notice(strings.deleted(strings.titled(session?.title)), [{ label: strings.undo, act: () => restore(id, { session, andOpen: here !== null }) }]);
+  notices.notice(strings.deleted(strings.titled(session?.title)), [{ label: strings.undo, act: () => restore(id, { session, andOpen: here !== null }) }], { lasting: true });
 }
 
 // `session` as it was listed, if it was.
@@ -394,7 +394,7 @@ const known = (id) => listing.sessions.find((session) => session.session_id === 
 // With no session open there is only the list's to speak of, and only while it is lost.
 function drawConnection() {
   const { state, retryAt } = current.socket ?? watch;
-  connection.hidden = !current.socket && state !== "reconnecting";
+  hide(connection, !current.socket && state !== "reconnecting", () => composer.focus());
   connection.draw({ state, retryAt, unsent: current.socket?.pending.filter(({ typed }) => typed).length ?? 0 });
   drawPresence();
 }
@@ -453,6 +453,7 @@ for (const place of [list, transcript, files]) on(place, "open-session", ({ id, 
 on(listing, "change", listed);
 on(watch, "watching", () => refresh());
 on(watch, "state", () => current.socket ?? drawConnection());
+on(connection, "leave", () => composer.focus());
 on(connection, "try-now", () => { current.socket?.connect(); watch.connect(); });
 for (const place of [presence, heading]) on(place, "show-people", () => people.open(recall("name", "localStorage")));
 on(presence, "leave", () => composer.focus());

@@ -1,7 +1,8 @@
-// Whether the page is connected, when it tries again, and how much waits for that. Tells "try-now".
+// Whether the page is connected, when it tries again, and how much waits for that. Tells "try-now", and
+// "leave" when what had the focus is no longer there.
 //
 // What is seen counts the seconds; what is heard is only what has changed, and only once it lasts.
-import { h, say, tell } from "./dom.js";
+import { h, hide, say, tell } from "./dom.js";
 import { connection as strings } from "./strings.js";
 
 const LASTS = 1000; // milliseconds
@@ -40,7 +41,7 @@ class ConnectionState extends HTMLElement {
     const waits = unsent > 0 && state !== "open";
     say(this.waiting, waits ? strings.unsent(unsent) : "");
     this.waiting.hidden = !waits;
-    this.button.hidden = !lost;
+    hide(this.button, !lost, () => tell(this, "leave"));
     clearTimeout(this.#ticking);
     if (lost && seconds > 0) this.#ticking = setTimeout(() => this.#draw(), (retryAt - Date.now()) % 1000 + 20);
     this.#announce([strings.heard[kind], waits && strings.unsent(unsent)].filter(Boolean).join(" "));

@@ -36,6 +36,12 @@ export function undisturbed(change) {
   }
 }
 
+// Hides something, or shows it; `leave` moves the focus on where it would be lost.
+export function hide(node, hidden, leave) {
+  if (hidden && node.contains(document.activeElement)) leave();
+  node.hidden = hidden;
+}
+
 // Only what changes: a live region with the same text anew would be read aloud again.
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;

@@ -18,6 +18,14 @@ export function menuButton(attributes, items, ...children) {
   return button;
 }
 
+// Where its button is about to be moved or taken away, a menu cannot stay open.
+export function closeMenus(within) {
+  for (const menu of within.querySelectorAll(".menu-items:popover-open")) menu.hidePopover();
+}
+
+// The button of the menu that something is in; null where it is in none.
+export const buttonOfMenu = (node) => node.closest(".menu-items")?.previousElementSibling ?? null;
+
 function open(button, items) {
   const menu = h("div", { class: "menu-items", role: "menu", popover: "auto", "aria-label": button.getAttribute("aria-label") });
   const leave = () => {

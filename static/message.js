@@ -119,7 +119,9 @@ function show(block, html) {
     begin(block);
     return morph(block, dress(parsed(html)));
   }
-  block.classList.remove("expected", "html");
+  block.classList.remove("expected");
+  if (!isHtml(block)) return; // it is that already
+  block.classList.remove("html");
   block.replaceChildren(block.source);
 }
 

@@ -1,7 +1,8 @@
 // The sessions, last changed first, by the day of that; or what a search found. Elements are kept by id, so that focus and scroll
 // position are. Tells "new-session", "choose-files", "more-sessions", and what its items and its search field tell.
 import { byDay } from "./days.js";
-import { h, say, tell } from "./dom.js";
+import { h, hide, say, tell } from "./dom.js";
+import { buttonOfMenu, closeMenus } from "./menu.js";
 import { sessionItem } from "./session-item.js";
 import "./session-search.js";
 import { sessions as strings } from "./strings.js";
@@ -46,7 +47,7 @@ class SessionList extends HTMLElement {
       }));
     });
     this.search.draw(found);
-    this.more.hidden = !more || Boolean(query);
+    hide(this.more, !more || Boolean(query), () => (this.#links().at(-1) ?? this.begin).focus());
     this.empty.hidden = shown.length > 0 || !known;
     say(this.empty, query ? strings.nothingFound(query) : strings.none);
     const opened = current !== this.#current && this.#items.get(current);
@@ -77,7 +78,10 @@ class SessionList extends HTMLElement {
     let next = parent.firstElementChild;
     for (const child of children) {
       if (child === next) next = next.nextElementSibling;
-      else parent.insertBefore(child, next);
+      else {
+        closeMenus(child);
+        parent.insertBefore(child, next);
+      }
     }
   }
 
@@ -87,6 +91,7 @@ class SessionList extends HTMLElement {
   }
 
   #drop(kept, key, element) {
+    closeMenus(element);
     element.remove();
     kept.delete(key);
   }
@@ -95,12 +100,13 @@ class SessionList extends HTMLElement {
   #keepingFocus(draw) {
     const { activeElement: focused } = document;
     if (!this.nav.contains(focused)) return draw();
+    const back = buttonOfMenu(focused) ?? focused;
     const at = this.#links().findIndex((link) => link.parentElement.contains(focused));
     this.#drawing = true;
     draw();
     this.#drawing = false;
     if (document.activeElement === focused) return;
-    if (focused.isConnected) return focused.focus({ preventScroll: true });
+    if (back.isConnected) return back.focus({ preventScroll: true });
     const links = this.#links();
     (links[at] ?? links.at(-1) ?? this.begin).focus();
   }

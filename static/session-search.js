@@ -1,5 +1,6 @@
 // The field that searches all sessions. Tells "search-sessions" {query}, once one pauses, and "to-sessions" when an arrow key leads
 // on to them.
+import { MOST_FOUND } from "./api.js";
 import { h, say, tell } from "./dom.js";
 import { sessions as strings } from "./strings.js";
 
@@ -22,7 +23,7 @@ class SessionSearch extends HTMLElement {
   // What was found: {query, sessions}, or null.
   draw(found) {
     if (!found) say(this.status, "");
-    else if (found.sessions) say(this.status, strings.found(found.sessions.length));
+    else if (found.sessions) say(this.status, (found.sessions.length < MOST_FOUND ? strings.found : strings.foundMost)(found.sessions.length));
   }
 
   clear() {

@@ -4,7 +4,7 @@
 import { OneStop, showDone } from "./actions.js";
 import { copied } from "./clipboard.js";
 import { codeOf } from "./code.js";
-import { h, say, sessionLink, tell } from "./dom.js";
+import { h, hide, say, sessionLink, tell } from "./dom.js";
 import { isLeaving, leave } from "./leaving.js";
 import { untilShown } from "./marks.js";
 import { messageArticle, runArticle, takeOver } from "./message.js";
@@ -98,7 +98,8 @@ class TranscriptView extends HTMLElement {
     this.#renderings.about(view.log);
     const changed = view.messages !== this.#messages;
     if (changed) {
-      this.#articles.get(this.#messages?.at(-1)?.id)?.actions.draw(false);
+      const last = this.#messages?.at(-1)?.id;
+      if (last !== view.messages.at(-1)?.id) this.#articles.get(last)?.actions.draw(false);
       // What was there before one arrived is not news: read nothing aloud for it.
       const quiet = this.#messages === null || view.start !== this.#start;
       this.log.setAttribute("aria-live", quiet ? "off" : "polite");
@@ -302,7 +303,7 @@ class TranscriptView extends HTMLElement {
   }
 
   #moved() {
-    this.latest.hidden = this.place.following || this.place.atEnd;
+    hide(this.latest, this.place.following || this.place.atEnd, () => this.log.focus({ preventScroll: true }));
     this.#reach();
     this.#lookSoon();
   }

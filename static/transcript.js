@@ -31,12 +31,11 @@ export function liveRun(view) {
   return view.run && !(last?.role === "assistant" && last.run_id === view.run.run_id) ? view.run : null;
 }
 
-// The text of a message's content, as the server means it too.
+// The text of a message's content, to be copied: what the server reads as that, and strings that stand for a part.
 export function textOf(content) {
   if (typeof content === "string") return content;
   if (!Array.isArray(content)) return JSON.stringify(content, null, 2) ?? "";
-  const texts = content.filter((part) => part?.type === "text").map(({ text }) => (typeof text === "string" ? text : ""));
-  return texts.join(" ");
+  return content.map((part) => (typeof part === "string" ? part : part?.type === "text" ? part.text : null)).filter((text) => typeof text === "string").join(" ");
 }
 
 function attached(view, params) {

@@ -1,6 +1,6 @@
 // The lines that the server has not acknowledged, below the transcript; and that a reply does not go on while nothing is heard of it.
 // Tells "send-anyway" {id} and "take-back" {id}, and "leave" when what had the focus is no longer there.
-import { h, say, tell } from "./dom.js";
+import { h, hide, say, tell } from "./dom.js";
 import { connection as strings } from "./strings.js";
 import { canTakeBack } from "./unsent.js";
 
@@ -44,8 +44,8 @@ class UnsentLines extends HTMLElement {
       else if (connected) say(mark, strings.sending);
       else say(mark, line.sent ? strings.unconfirmed : strings.notSent);
       item.classList.toggle("held", Boolean(line.held));
-      send.hidden = !line.held;
-      back.hidden = !canTakeBack(line);
+      hide(send, !line.held, () => tell(this, "leave"));
+      hide(back, !canTakeBack(line), () => tell(this, "leave"));
     };
     return item;
   }

@@ -123,6 +123,11 @@ async def test_a_session_is_deleted_at_once_and_comes_back_if_one_did_not_mean_i
     await expect(tab.links).to_have_count(1)
     await expect(tab.alert).to_be_empty()
     await expect(tab.notice).to_contain_text("Deleted “First night passage”.")
+    # Whatever one does next.
+    await tab.submit("/status")
+    await expect(tab.notice).to_contain_text("Which side?: 2 messages")
+    await expect(tab.notice).to_contain_text("Deleted “First night passage”.")
+    await tab.notice.get_by_role("button", name="Dismiss").last.click()
     await expect(second.alert).to_contain_text("This session was deleted.")
     await expect(second.links).to_have_count(1)
     # By keyboard: what offers it comes before the composer.
@@ -433,6 +438,26 @@ async def test_the_menu_of_a_session_is_worked_by_keys(server: Running, given: G
     await more.click()
     await tab.page.mouse.click(600, 400)
     await expect(tab.page.get_by_role("menu")).to_have_count(0)
+
+
+async def test_a_menu_whose_session_moves_in_the_list_closes_and_gives_back_the_focus(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING, session("other", "left", "right", title="Which side?"))
+    tab, second = await user.opens(server.http, "/s/other"), await user.opens(server.http, "/s/other")
+    await second.connected()
+    lower = await tab.links.last.get_by_text(re.compile("First|Which")).inner_text()
+    button = tab.page.get_by_role("navigation").get_by_role("button", name=f"Actions for session: {lower}")
+    await tab.links.last.hover()
+    await button.click()
+    await expect(tab.page.get_by_role("menuitem", name="Rename")).to_be_focused()
+    await second.links.filter(has_text=lower).click()
+    await second.connected()
+    await second.submit("up")
+    await expect(tab.links.first).to_contain_text(lower)
+    await expect(tab.page.get_by_role("menu")).to_have_count(0)
+    await expect(button).to_be_focused()
+    await expect(button).to_have_attribute("aria-expanded", "false")
 
 
 async def test_a_session_is_exported_from_its_menu(server: Running, given: Given, user: Person) -> None:
