@@ -205,6 +205,11 @@ BROKEN = {
     "nesting without end": (changed("messages", 0, "content", to=json.loads("[" * 99 + "]" * 99)), "deep"),
     "messages that are none": (changed("messages", to=[5]), "essages"),
     "a queue that is none": (changed("queue", to="x"), "queue"),
+    "a queue without end": (changed("queue", to=["x"] * 1001), "more than 1000"),
+    **{
+        f"{content!r} that waits": (changed("queue", 0, to=content), "queue")
+        for content in (None, 5, {}, [], " ", ["x"], [{"text": "x"}])
+    },
 }
 
 

@@ -36,6 +36,8 @@ FORMAT: Final = "backchat"
 VERSION: Final = 1
 MOST_NAME: Final = 80
 """How many characters the name of a file has, before its ending."""
+MOST_WAITING: Final = 1000
+"""How many messages may wait in a file: each takes time in proportion to those before it."""
 
 
 class Exported(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
@@ -152,6 +154,10 @@ def session(value: dict[str, Any], now: float) -> Imported:
         raise Broken("its times are no times")
     if not (is_count(document.input_tokens) and is_count(document.output_tokens) and _is_cost(document.estimated_cost)):
         raise Broken("its token counts or its cost are out of range")
+    if len(document.queue) > MOST_WAITING:
+        raise Broken(f"its queue has more than {MOST_WAITING} messages")
+    if not all(map(_can_wait, document.queue)):
+        raise Broken("its queue has something that is no message")
     messages = [_message(number, exported) for number, exported in enumerate(document.messages, start=1)]
     if not 0 <= document.head <= len(messages):
         raise Broken(f"its head is message {document.head}, which is not there")
@@ -214,6 +220,13 @@ def _message(number: int, exported: Exported) -> Added:
         original=exported.original,
     )
     return Added(message, exported.parent, content_size(message))
+
+
+def _can_wait(content: Any) -> bool:
+    """Whether this is what a client could have sent: text, or content parts."""
+    if isinstance(content, list):
+        return bool(content) and all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in content)
+    return isinstance(content, str) and bool(content.strip())
 
 
 def _is_cost(value: float | None) -> bool:
