@@ -361,6 +361,19 @@ def test_a_title_that_changes_is_found_by_its_new_words_only(shared: Database) -
         check(shared)
 
 
+def test_a_session_that_the_index_lost_fails_no_commit_and_is_found_by_what_comes(shared: Database) -> None:
+    with holding(shared, beginning("s", "before"), beginning("t", "before")):
+        shared._db.execute("DELETE FROM searched WHERE session_id = 's'")
+        said = Message(id=2, role="user", content="after", created_at=AT)
+        added = chained([said], 1)
+        later = [
+            Commit(session_id=session_id, events=(Event(2, AT, 2, Submitted(2), Cause()),), added=added)
+            for session_id in ("s", "t")
+        ]
+        assert shared.write(later) == [None, None]
+        assert sorted(ids(search(shared, "after"))) == ["s", "t"]
+
+
 def test_what_could_not_be_committed_is_not_found(shared: Database) -> None:
     with holding(shared, beginning("s", "mine", title="ours")):
         failed, fine = shared.write([beginning("s", "yours", title="theirs"), beginning("t", "fine")])

@@ -43,16 +43,16 @@ def index(db: sqlite3.Connection, commits: Iterable[Commit]) -> bool:
     titles: dict[str, str | None] = {}
     messages: dict[str, list[Message]] = {}
     for commit in _all(commits):
-        if commit.create is not None:
-            db.execute("INSERT INTO searched (session_id) VALUES (?)", (commit.session_id,))
         if commit.listed is not None:
             titles[commit.session_id] = commit.listed.title
         if commit.added:
             messages.setdefault(commit.session_id, []).extend(added.message for added in commit.added)
-    rows = [
-        db.execute("SELECT number, session_id, title FROM searched WHERE session_id = ?", (session_id,)).fetchone()
-        for session_id in titles.keys() | messages.keys()
-    ]
+    rows = []
+    for session_id in titles.keys() | messages.keys():
+        # Most often new. Should it be missing for another reason, no commit may fail because of it.
+        db.execute("INSERT OR IGNORE INTO searched (session_id) VALUES (?)", (session_id,))
+        found = db.execute("SELECT number, session_id, title FROM searched WHERE session_id = ?", (session_id,))
+        rows.append(found.fetchone())
     left = AT_ONCE
     # In the order of their rowids, or FTS5 would write each apart.
     for number, session_id, title in sorted(rows):
