@@ -167,6 +167,27 @@ async def test_nothing_is_remembered_while_nobody_watches(server: Running) -> No
         assert not watchers._changed
 
 
+async def test_one_who_comes_just_after_the_last_has_left_is_told_nothing_of_before(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "FLUSH_SECONDS", 1e9)
+    watchers = server.backchat._watchers
+    async with watching(server), client(server.ws()):
+        assert watchers._timer is not None
+    await eventually(lambda: not watchers._outboxes)
+    async with watching(server) as one:
+        assert watchers._timer is not None
+        watchers._timer.cancel()
+        watchers._flush()
+        await eventually(lambda: watchers._telling is None)
+        async with server.backchat.sessions.create(Created(title="a")) as session:
+            pass
+        watchers._timer.cancel()
+        watchers._flush()
+        await one.until(lambda: one.frames)
+        assert [[told["session_id"] for told in frame["params"]["sessions"]] for frame in one.frames] == [[session.id]]
+
+
 async def test_one_who_listens_too_slowly_is_closed_and_the_others_are_not(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

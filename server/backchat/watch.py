@@ -68,6 +68,10 @@ class Watchers:
 
     async def _tell(self) -> None:
         ids = list(self._changed)[:MOST_CHANGED]
+        if not ids:
+            # Those who watched left before the time was up.
+            self._telling = None
+            return
         for session_id in ids:
             # What changes from here on is told next time.
             del self._changed[session_id]
