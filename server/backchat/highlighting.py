@@ -23,8 +23,9 @@ LANGUAGES: Final = {
     "r", "ruby", "rust", "scala", "scheme", "scss", "sh", "sql", "swift", "tcl", "terraform", "tex", "toml",
     "tsx", "typescript", "vb.net", "viml", "xml", "yaml", "zig",
 }  # fmt: skip
-"""Whatever else a fence names is shown without colours. Lexers are made of regular expressions, some of which take for
-ever over some texts, with the interpreter's lock held; over none of the texts that were tried do these."""
+"""Whatever else a fence names is shown without colours. Lexers are made of regular expressions, some of which take very
+long over some texts, with the interpreter's lock held. Not all of these were tried with hostile code: what bounds them
+is MOST_CODE and, between two words only, the seconds that `highlighted` is given."""
 
 CLASSES: Final = {
     Token.Comment: "c",
