@@ -206,10 +206,13 @@ BROKEN = {
     "messages that are none": (changed("messages", to=[5]), "essages"),
     "a queue that is none": (changed("queue", to="x"), "queue"),
     "a queue without end": (changed("queue", to=["x"] * 1001), "more than 1000"),
-    **{
-        f"{content!r} that waits": (changed("queue", 0, to=content), "queue")
-        for content in (None, 5, {}, [], " ", ["x"], [{"text": "x"}])
-    },
+    "nothing that waits": (changed("queue", 0, to=None), "queue"),
+    "a number that waits": (changed("queue", 0, to=5), "queue"),
+    "an object that waits": (changed("queue", 0, to={}), "queue"),
+    "no parts that wait": (changed("queue", 0, to=[]), "queue"),
+    "white space that waits": (changed("queue", 0, to=" "), "queue"),
+    "a part that waits and is none": (changed("queue", 0, to=["x"]), "queue"),
+    "a part without a type that waits": (changed("queue", 0, to=[{"text": "x"}]), "queue"),
 }
 
 

@@ -143,7 +143,7 @@ async def test_a_live_reply_is_rendered_as_far_as_it_is(server: Running) -> None
 async def test_a_rendering_holds_nothing_up(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(role: str, text: str) -> str:
+    def slow(role: str, text: str, _: object) -> str:
         begun.set()
         assert go_on.wait(PATIENCE)
         return text
@@ -165,7 +165,7 @@ async def test_a_connection_that_goes_leaves_its_renderings_behind_but_nobody_el
     begun, go_on = threading.Event(), threading.Event()
     done: list[str] = []
 
-    def slow(role: str, text: str) -> str:
+    def slow(role: str, text: str, _: object) -> str:
         begun.set()
         assert go_on.wait(PATIENCE)
         done.append(text)
@@ -188,7 +188,7 @@ async def test_a_connection_that_goes_leaves_its_renderings_behind_but_nobody_el
 async def test_a_text_that_brings_out_a_defect_is_not_rendered(
     server: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def defect(text: str) -> str:
+    def defect(text: str, _: object = None) -> str:
         raise RecursionError(text)
 
     async with client(server.ws()) as one:
@@ -202,15 +202,78 @@ async def test_a_text_that_brings_out_a_defect_is_not_rendered(
 async def test_what_was_rendered_is_kept_up_to_a_bound(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     rendered: list[str] = []
 
-    def counted(role: str, text: str) -> str:
+    def counted(role: str, text: str, _: object) -> str:
         rendered.append(text)
         return text
 
     monkeypatch.setattr(rendering, "_html", counted)
-    monkeypatch.setattr(rendering, "CACHED_BYTES", 2 * sys.getsizeof("a" * 1000))
+    monkeypatch.setattr(rendering, "CACHED_BYTES", 2 * (rendering.ENTRY_BYTES + sys.getsizeof("a" * 1000)))
     texts = [letter * 1000 for letter in "abc"]
     session_id = await imported(server, *({"role": "user", "content": text} for text in texts))
     async with client(server.ws(session_id)) as one:
         for number in (1, 1, 2, 1, 3, 1, 2):
             assert await html(one, number) == [[texts[number - 1]]]
     assert [text[0] for text in rendered] == ["a", "b", "c", "b"]
+
+
+async def test_a_message_without_text_takes_room_among_what_is_kept(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "CACHED_BYTES", 2 * rendering.ENTRY_BYTES)
+    session_id = await imported(server, *[{"role": "user", "content": None}] * 3)
+    async with client(server.ws(session_id)) as one:
+        assert await html(one, 1, 2, 3) == [[], [], []]
+    assert len(server.backchat._rendering._kept) == 2
+
+
+async def test_what_takes_long_comes_in_several_answers(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "MOST_SECONDS", -1)
+    session_id = await imported(server, *[{"role": "user", "content": "a"}] * 3)
+    async with client(server.ws(session_id)) as one:
+        assert len(await html(one, 1, 2, 3)) == 1
+
+
+async def test_the_texts_of_a_message_share_what_may_be_done_for_it(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(markdown, "MOST_STEPS", 100)
+    parts = [{"type": "text", "text": "*a* " * 15}] * 3
+    session_id = await imported(server, *[{"role": "assistant", "content": parts}] * 2)
+    async with client(server.ws(session_id)) as one:
+        for shown in await html(one, 1, 2):
+            assert shown[0] is not None
+            assert shown[2] is None
+
+
+async def test_a_live_reply_that_brings_out_a_defect_is_not_rendered(
+    server: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def defect(text: str) -> int:
+        raise RecursionError(text)
+
+    monkeypatch.setattr(markdown, "settled", defect)
+    backend = Scripted(server)
+    async with client(server.ws()) as one:
+        run_id = (await one.submit("?"))["run_id"]
+        backend.say("a")
+        await one.until(lambda: one.view.run and one.view.run["text"] == "a")
+        run = (await one.request("render", run_id=run_id))["run"]
+        assert (run["html"], run["tail"]) == ("", None)
+        assert "could not be rendered" in caplog.text
+        backend.end()
+        await one.ended(run_id)
+
+
+async def test_a_rendering_that_fails_is_answered_and_the_next_one_is_rendered(
+    server: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def defect(*_: object) -> None:
+        raise RecursionError
+
+    async with client(server.ws()) as one:
+        await one.say("a")
+        with monkeypatch.context() as broken:
+            broken.setattr(server.backchat._rendering, "_render", defect)
+            assert await html(one, 1) == []
+        assert "a rendering failed" in caplog.text
+        assert await html(one, 1) == [['<p class="typed" dir="auto">a</p>']]

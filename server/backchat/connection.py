@@ -5,6 +5,7 @@ that is sent goes through the outbox, so its order is defined.
 """
 
 import asyncio
+import logging
 import secrets
 from collections import deque
 from functools import partial
@@ -20,6 +21,7 @@ from backchat.frames import (
     Complete,
     Messages,
     Render,
+    Rendered,
     RenderParams,
     RequestId,
     Result,
@@ -30,6 +32,8 @@ from backchat.outbox import Outbox
 from backchat.rendering import Rendering
 from backchat.sessions import Answer, Session
 from backchat.writing import writing
+
+_log = logging.getLogger("backchat.connection")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -107,14 +111,21 @@ class Connection:
                     assert_never(request)
 
     async def _render(self) -> None:
-        while self._to_render:
-            params, answer = self._to_render.popleft()
-            try:
-                result: Result | BackchatError = await self._rendering.render(self._session, params)
-            except BackchatError as error:
-                result = error
-            answer(result)
-        self._renderer = None
+        try:
+            while self._to_render:
+                params, answer = self._to_render.popleft()
+                try:
+                    result: Result | BackchatError = await self._rendering.render(self._session, params)
+                except BackchatError as error:
+                    result = error
+                except Exception:  # noqa: BLE001
+                    # A defect may cost messages their looks, never a request its answer. Who is given none asks for
+                    # these no more.
+                    _log.exception("a rendering failed")
+                    result = Rendered([], None)
+                answer(result)
+        finally:
+            self._renderer = None
 
     def _answer(self, request_id: RequestId, result: Result | BackchatError) -> None:
         self._in_flight -= 1

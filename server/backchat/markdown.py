@@ -68,18 +68,26 @@ class TooMuch(Exception):
     """A text is nested too deeply, or would take too long. Decided without a clock: the same each time."""
 
 
-def rendered(text: str) -> str:
+class Work:
+    """What may still be done for a text, or for several together."""
+
+    def __init__(self) -> None:
+        self.steps = MOST_STEPS
+        self.seconds = MOST_SECONDS
+
+
+def rendered(text: str, left: Work | None = None) -> str:
     """The HTML of a message in Markdown. Raises TooMuch."""
-    return _cleaner.clean(_markdown.render(text, _work()))
+    return _cleaner.clean(_markdown.render(text, _work(left)))
 
 
-def typed(text: str) -> str:
+def typed(text: str, left: Work | None = None) -> str:
     """The HTML of a message as it was typed: white space is kept, and only fenced code, inline code and links are
     more than text. Raises TooMuch."""
     lines = _LINE_END.sub("\n", text).split("\n")
     pieces: list[str] = []
     done = 0
-    work = _work()
+    work = _work(left)
     for token in _typed.parse("\n".join(lines), work):
         if token.type == "fence" and token.map is not None:
             start, end = token.map
@@ -120,8 +128,8 @@ def _code(code: str, info: str, label: str, work: EnvType) -> str:
         # The end of a text that is still written; some lexers take nothing for a line before.
         code += "\n"
     begun = time.thread_time()
-    html = highlighted(code, language, work["seconds"])
-    work["seconds"] -= time.thread_time() - begun
+    html = highlighted(code, language, work["left"].seconds)
+    work["left"].seconds -= time.thread_time() - begun
     return (
         f'<div class="code" dir="ltr"><div class="code-head"><span>{escape(label)}</span></div>'
         f'<pre><code class="hl">{html}</code></pre></div>'
@@ -188,14 +196,16 @@ class _Renderer(RendererHTML):
         return name if token.meta["linked"] else f'<a href="{escape(url)}">{name}</a>'
 
 
-def _work() -> EnvType:
-    return {"steps": MOST_STEPS, "seconds": MOST_SECONDS}
+def _work(left: Work | None = None) -> EnvType:
+    # A parser puts into it what it finds in a text, so each has its own.
+    return {"left": left or Work()}
 
 
 def _step(state: StateBlock | StateInline, *_: object) -> bool:
     """A rule that never applies, before all others: counts how often they are tried."""
-    state.env["steps"] -= 1
-    if state.env["steps"] < 0:
+    left: Work = state.env["left"]
+    left.steps -= 1
+    if left.steps < 0:
         raise TooMuch
     return False
 

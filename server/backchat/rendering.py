@@ -5,9 +5,10 @@ What parses and sanitises is in markdown.py, which is heavy, and comes with the 
 
 import logging
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -16,10 +17,17 @@ from backchat.frames import Rendered, RenderedMessage, RenderedRun, RenderParams
 from backchat.sessions import Session
 from backchat.transcript import Message
 
+if TYPE_CHECKING:
+    from backchat.markdown import Work
+
 LONGEST: Final = 100_000
 """A text of more characters than this is not rendered. One answer has messages of about as many together."""
+MOST_SECONDS: Final = 0.3
+"""After how much computing an answer has no further message: others wait for the thread."""
 CACHED_BYTES: Final = 8 * 1024 * 1024
 """How much HTML of messages is kept for whoever asks next."""
+ENTRY_BYTES: Final = 400
+"""What a message takes beside its HTML, about: one without text takes room too."""
 
 _log = logging.getLogger("backchat.rendering")
 
@@ -48,10 +56,11 @@ class Rendering:
     def _render(self, session_id: str, asked: list[Message], live: str | None, params: RenderParams) -> Rendered:
         shown: list[RenderedMessage] = []
         characters = 0
+        until = time.thread_time() + MOST_SECONDS
         for message in asked:
             texts = texts_of(message)
             characters += sum(map(len, texts))
-            if shown and characters > LONGEST:
+            if shown and (characters > LONGEST or time.thread_time() > until):
                 break
             shown.append(RenderedMessage(message.id, self._message(session_id, message, texts)))
         run = None
@@ -103,37 +112,49 @@ def _text_of(part: object) -> str | None:
 
 
 def _rendered(role: str, texts: Sequence[str]) -> Html:
+    # Late, see above.
+    from backchat.markdown import Work
+
     html: Html = []
     left = LONGEST
+    work = Work()
     for text in texts:
         fits = len(text) <= left
         left -= len(text) * fits
-        html.append(_html(role, text) if fits else None)
+        html.append(_html(role, text, work) if fits else None)
     return html
 
 
 def _rendered_run(run_id: str, text: str, after: int) -> RenderedRun:
-    # Late, see above.
-    from backchat.markdown import TooMuch, settled
-
     fresh = text[after:]
-    if len(fresh) <= LONGEST:
-        try:
-            until = settled(fresh)
-        except TooMuch:
-            until = 0
+    until = _settled(fresh) if len(fresh) <= LONGEST else None
+    if until is not None:
         stable, tail = _html("assistant", fresh[:until]), _html("assistant", fresh[until:])
         if stable is not None and tail is not None:
             return RenderedRun(run_id, after, after + until, len(text), stable, tail)
     return RenderedRun(run_id, after, after, len(text), "", None)
 
 
-def _html(role: str, text: str) -> str | None:
+def _settled(text: str) -> int | None:
+    # Late, see above.
+    from backchat.markdown import TooMuch, settled
+
+    try:
+        return settled(text)
+    except TooMuch:
+        return 0
+    except Exception:  # noqa: BLE001
+        # As below.
+        _log.exception("a text could not be rendered")
+        return None
+
+
+def _html(role: str, text: str, work: "Work | None" = None) -> str | None:
     # Late, see above.
     from backchat.markdown import TooMuch, rendered, typed
 
     try:
-        return rendered(text) if role == "assistant" else typed(text)
+        return rendered(text, work) if role == "assistant" else typed(text, work)
     except TooMuch:
         return None
     except Exception:  # noqa: BLE001
@@ -143,4 +164,4 @@ def _html(role: str, text: str) -> str | None:
 
 
 def _size(html: Html) -> int:
-    return sum(map(sys.getsizeof, html))
+    return ENTRY_BYTES + sum(map(sys.getsizeof, html))
