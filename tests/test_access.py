@@ -296,6 +296,22 @@ async def test_a_foreign_page_that_rebinds_its_name_is_refused_by_host(loopback:
     assert (await ask(loopback, "POST", "/api/sessions", headers))[0] == 403
 
 
+@pytest.mark.parametrize(
+    ("path", "site", "status"),
+    [
+        ("/api/sessions?q=a", "cross-site", 403),
+        ("/api/sessions?q=a", "same-origin", 200),
+        ("/api/sessions?q=a", "none", 200),
+        ("/", "cross-site", 200),
+    ],
+)
+async def test_no_page_of_another_site_asks_the_api_but_any_may_link_here(
+    loopback: Running, path: str, site: str, status: int
+) -> None:
+    headers = [own_host(loopback), ("Sec-Fetch-Site", site)]
+    assert (await ask(loopback, "GET", path, headers))[0] == status
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "null"])
 async def test_no_browser_lets_another_page_read_an_answer(loopback: Running, origin: str) -> None:
     async with httpx.AsyncClient(base_url=loopback.http, trust_env=False) as http:

@@ -96,6 +96,9 @@ class AccessMiddleware:
                 self._access.check_host(host)
                 if scope["type"] == "websocket" or scope["method"] not in _SAFE:
                     self._access.check_origin(scope["scheme"], host, headers.get("origin"))
+                elif headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith("/api/"):
+                    # A page elsewhere cannot read the answer, but its time could tell what a search finds.
+                    self._access.check_origin(scope["scheme"], host, headers.get("origin", "null"))
             except BackchatError as error:
                 self._log(str(error))
                 await _refuse(scope, send, error)
