@@ -309,6 +309,28 @@ async def test_a_session_that_could_not_be_stored_is_told_of_and_the_others_are_
         assert await listed(http) == {"b"}
 
 
+async def test_the_rest_of_a_file_is_left_after_many_failures(tmp_path: Path) -> None:
+    async with running(tmp_path) as server, http_of(server) as http:
+        told = await bring_in(http, [conversation("a", "", "x"), *[5] * 200, conversation("b", "", "x")])
+        assert await listed(http) == {"a"}
+    assert len(told["failed"]) == api.MOST_FAILED + 1
+    assert told["failed"][-1] == {
+        "name": "file.json",
+        "reason": "after 100 failures the rest of the file was not imported",
+    }
+
+
+async def test_an_import_that_waits_for_others_is_refused_once_the_server_goes_down(tmp_path: Path) -> None:
+    async with running(tmp_path) as server, http_of(server) as http:
+        ours = server.backchat._api
+        async with ours._importing, ours._importing:
+            waiting = asyncio.create_task(http.post("/api/import", json=session("a", "x")))
+            await eventually(lambda: ours._importing._waiters)
+            ours.drain()
+        assert code(await waiting) == (408, "timed_out")
+        assert await listed(http) == set()
+
+
 async def test_a_server_that_goes_down_ends_an_import_after_a_whole_session(tmp_path: Path) -> None:
     async with running(tmp_path) as server, http_of(server) as http:
         gate = Gate(server)

@@ -38,6 +38,8 @@ BODY_SECONDS: Final = 30.0
 BYTES_PER_SECOND: Final = 128 * 1024
 MOST_IMPORTS: Final = 2
 """How many files are in memory at once; the others wait to be read."""
+MOST_FAILED: Final = 100
+"""After how many sessions of a file that could not be imported the rest is left: the answer tells of each."""
 MOST_NAME: Final = 255
 """The longest name of a file, in characters."""
 
@@ -200,6 +202,10 @@ class Api:
                     told["skipped" if one.outcome == "skipped" else "failed"].append(
                         {"name": name, "reason": one.reason}
                     )
+                if len(told["failed"]) >= MOST_FAILED:
+                    reason = f"after {MOST_FAILED} failures the rest of the file was not imported"
+                    told["failed"].append({"name": name, "reason": reason})
+                    break
                 if self._draining:
                     told["failed"].append({"name": name, "reason": "the server went down before the end of the file"})
                     break
@@ -229,6 +235,9 @@ class Api:
 
     async def _read(self, request: Request, most: int) -> bytes:
         """The body of a request of at most so many bytes. Raises TimedOut, TooLarge."""
+        if self._draining:
+            # Whoever has waited until now is in no list of what `drain` ends.
+            raise TimedOut("The server is going down.")
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS + most / BYTES_PER_SECOND) as limit:
