@@ -1,4 +1,4 @@
-"""Takes the picture of the page that the README shows: `python -m tests.browser.screenshots`."""
+"""Takes the pictures of the page that the README shows: `python -m tests.browser.screenshots`."""
 
 import asyncio
 import sys
@@ -15,7 +15,10 @@ from tests.support.model_server import finish, model_server, think, usage
 from tests.support.server import running
 
 PICTURE: Final = Path(__file__).parent / "page.png"
+DARK: Final = Path(__file__).parent / "dark.png"
+PHONE: Final = Path(__file__).parent / "phone.png"
 SIZE: Final = {"width": 1180, "height": 760}
+SMALL: Final = {"width": 390, "height": 760}
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 MODEL: Final = "qwen3:4b"
@@ -31,6 +34,18 @@ TOAST: Final = (
 """What rhyming did to it is why there is an /undo."""
 FIRST: Final = "Eleven years it kept our files;\nnow it rests in happy piles."
 """What it rhymed at first; the switch at the last message leads back to it."""
+CODE: Final = """One line of Python will do:
+
+```python
+for copy in range(11):
+    print(toast, end="\\n\\n")
+```
+
+| copies | for |
+|---:|---|
+| 10 | the *guests* |
+| 1 | the **wall** |
+"""
 THOUGHT: Final = "A limerick? It is a toast, after all. Old, behold …"
 
 OTHERS: Final = (
@@ -43,7 +58,7 @@ OTHERS: Final = (
 
 
 async def take(executable: str) -> None:
-    """Writes PICTURE."""
+    """Writes the pictures."""
     now = time.time()
     others = (
         session(f"other-{number}", *["…"] * length, title=title, updated_at=now - age)
@@ -67,13 +82,24 @@ async def take(executable: str) -> None:
             models.script(think(THOUGHT), TOAST[3], finish(usage=usage(163, 58, reasoning=37)))
             await tab.submit("/retry")
             await tab.shows(*TOAST)
-            await tab.notice.get_by_role("button", name="Dismiss").click()
             await tab.page.mouse.move(0, 0)
             await tab.type("/u")
             await expect(tab.chosen).to_contain_text("/undo")
             await expect(tab.links).to_have_count(len(OTHERS) + 1)
             await tab.drawn()
             await tab.page.screenshot(path=PICTURE)
+            await tab.press("Escape")
+            await tab.composer.fill("")
+            await tab.page.emulate_media(color_scheme="dark")
+            models.script(CODE, finish(usage=usage(221, 64)))
+            await tab.submit("Thank you. How do I print it eleven times?")
+            await expect(tab.messages).to_have_count(6)
+            await expect(tab.log.locator(".hl .k").first).to_be_visible()
+            await tab.drawn()
+            await tab.page.screenshot(path=DARK)
+            await tab.page.set_viewport_size(SMALL)
+            await tab.drawn()
+            await tab.page.screenshot(path=PHONE)
 
 
 def main() -> int:
@@ -83,7 +109,8 @@ def main() -> int:
         print("There is no Chromium to take pictures with.", file=sys.stderr)
         return 1
     asyncio.run(take(executable))
-    print(f"{PICTURE}: {PICTURE.stat().st_size:,} bytes")
+    for picture in (PICTURE, DARK, PHONE):
+        print(f"{picture}: {picture.stat().st_size:,} bytes")
     return 0
 
 
