@@ -4,8 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.server import Running, running
+
+
+# Whether a law holds is no question of how busy a machine is.
+settings.register_profile("backchat", deadline=None)
+settings.load_profile("backchat")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

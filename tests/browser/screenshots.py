@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from playwright.async_api import expect
+from playwright.async_api import ViewportSize, expect
 
 from tests.browser.chromium import installed, launched, person
 from tests.browser.setting import imported, session
@@ -18,7 +18,7 @@ PICTURE: Final = Path(__file__).parent / "page.png"
 DARK: Final = Path(__file__).parent / "dark.png"
 PHONE: Final = Path(__file__).parent / "phone.png"
 SIZE: Final = {"width": 1180, "height": 760}
-SMALL: Final = {"width": 390, "height": 760}
+SMALL: Final[ViewportSize] = {"width": 390, "height": 760}
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 MODEL: Final = "qwen3:4b"

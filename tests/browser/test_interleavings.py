@@ -32,7 +32,8 @@ A_MOMENT: Final = 300
 """Milliseconds that a button which is just going away may keep the mouse waiting."""
 
 SHOWN: Final = """() => {
-    const texts = (within, selector) => [...(within?.querySelectorAll(selector) ?? [])].map((one) => one.textContent);
+    const all = (within, selector) => [...(within?.querySelectorAll(selector) ?? [])];
+    const texts = (within, selector) => all(within, selector).map((one) => one.textContent.trim());
     const run = document.querySelector("[role=log] article[data-run]");
     const queue = document.querySelector("message-queue");
     return {
@@ -54,7 +55,7 @@ SHOWN: Final = """() => {
         unsent: texts(document, ".pending li").length,
     };
 }"""
-"""What the page shows."""
+"""What the page shows. White space around a text is nothing to see, and is not rendered."""
 
 
 def expected(facts: Json) -> Json:
@@ -65,12 +66,12 @@ def expected(facts: Json) -> Json:
                 "id": message["id"],
                 "role": message["role"],
                 "texts": texts(message["content"]),
-                "reasoning": message.get("reasoning", ""),
+                "reasoning": message.get("reasoning", "").strip(),
                 "ending": ending(message),
             }
             for message in facts["messages"]
         ],
-        "run": facts["run"],
+        "run": facts["run"] and {name: value.strip() for name, value in facts["run"].items()},
         "queue": [waiting["preview"] for waiting in facts["session"]["queue"]],
         "paused": facts["session"]["queue_paused"],
         "stop": facts["run"] is not None,
@@ -80,8 +81,8 @@ def expected(facts: Json) -> Json:
 
 def texts(content: Any) -> list[str]:
     if isinstance(content, str):
-        return [content] if content else []
-    return [part["text"] for part in content]
+        return [content.strip()] if content else []
+    return [part["text"].strip() for part in content]
 
 
 def ending(message: Json) -> str:
