@@ -8,7 +8,6 @@ from hypothesis import settings
 
 from tests.support.server import Running, running
 
-
 # Whether a law holds is no question of how busy a machine is.
 settings.register_profile("backchat", deadline=None)
 settings.load_profile("backchat")
