@@ -9,7 +9,7 @@ from hypothesis import settings
 from tests.support.server import Running, running
 
 # Whether a law holds is no question of how busy a machine is.
-settings.register_profile("backchat", deadline=None)
+settings.register_profile("backchat", deadline=None, max_examples=40)
 settings.load_profile("backchat")
 
 

@@ -18,7 +18,7 @@ from tests.support.interleavings import Conversation, Socket, audit, schedule
 from tests.support.model_server import model_server
 from tests.support.server import running
 
-SEEDS = range(6)
+SEEDS = range(4)
 SESSIONS = 4
 """How many sessions each seed plays."""
 SCHEDULES = 10

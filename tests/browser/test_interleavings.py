@@ -25,7 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 SEEDS = range(4)
 SESSIONS = 4
 """How many sessions each seed plays."""
-SCHEDULES = 10
+SCHEDULES = 5
 """How many schedules each session goes through, one after the other."""
 
 A_MOMENT: Final = 300

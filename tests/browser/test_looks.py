@@ -189,7 +189,6 @@ async def readable(tab: Tab) -> None:
     for size in (PHONE, DESK):
         await tab.page.set_viewport_size(size)
         await fits(tab)
-        await accessible(tab)
         for scheme in SCHEMES:
             await tab.page.emulate_media(color_scheme=scheme)
             paper = await tab.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
@@ -198,6 +197,7 @@ async def readable(tab: Tab) -> None:
             contrasts = await tab.page.evaluate(CONTRASTS)
             assert len(contrasts) > 5
             assert {text: ratio for text, ratio in contrasts.items() if ratio < 4.5} == {}, (scheme, size)
+    await accessible(tab)
 
 
 async def test_on_a_phone_the_sessions_are_a_menu(serve: Serve, given: Given, browser: Browser) -> None:

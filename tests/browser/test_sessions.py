@@ -11,7 +11,7 @@ from playwright.async_api import FilePayload, Route, expect
 from tests.browser.axe import accessible
 from tests.browser.chromium import NETWORK, Person, each
 from tests.browser.setting import SAILING, Given, Serve, session
-from tests.support.client import client
+from tests.support.client import PATIENCE, client
 from tests.support.scripted import Scripted
 from tests.support.server import Running
 
@@ -97,8 +97,8 @@ async def test_a_new_session_does_not_take_the_draft_of_one_that_was_opened_whil
     await expect(tab.composer).to_have_value("Ahoy")
     held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
     await tab.page.route("**/api/sessions", lambda route: held.set_result(route))
-    await tab.press("Enter")
-    making = await held
+    await tab.composer.press("Enter")
+    making = await asyncio.wait_for(held, PATIENCE)
     await tab.links.click()
     await tab.shows("left", "right")
     await tab.composer.fill("a draft")
