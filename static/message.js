@@ -11,7 +11,7 @@ import { variantSwitch } from "./variants.js";
 const WHEN = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" }); // made once: that takes long
 
 // Whether the server renders what such a message says.
-export const isRendered = ({ role }) => role === "user" || role === "assistant";
+const isRendered = ({ role }) => role === "user" || role === "assistant";
 
 export function messageArticle(message) {
   const { role, extra } = message;

@@ -3,7 +3,7 @@
 // One is {op_id, text, typed, at, if_revision?, sent?, held?}: `typed` by a person, or a button's; written `at` (milliseconds); `sent`
 // once it was on a connection, so that it may have arrived; `held` while the person is asked whether it is still meant.
 
-export const OLD = 3_600_000; // after an hour one no longer expects a line to be sent by itself
+const OLD = 3_600_000; // after an hour one no longer expects a line to be sent by itself
 
 // Once connected: what is still pending, and which of it is to be sent now. What a button did so long ago is dropped.
 export function connected(pending, now) {

@@ -6,7 +6,7 @@ import { frame as strings } from "./strings.js";
 
 const MANY = 50; // as many as the server lists at the most
 
-export class ValueChooser extends HTMLElement {
+class ValueChooser extends HTMLElement {
   find = null;
   #words = null; // {name, none, placeholder, other?: (typed) → words, where what is not listed can be chosen too}
   #value = null;
