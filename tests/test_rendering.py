@@ -163,12 +163,13 @@ async def test_a_connection_that_goes_leaves_its_renderings_behind_but_nobody_el
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    done: list[str] = []
+    steps: list[str] = []
 
     def slow(role: str, text: str, _: object) -> str:
+        steps.append(f"{text} begins")
         begun.set()
         assert go_on.wait(PATIENCE)
-        done.append(text)
+        steps.append(f"{text} ends")
         return text
 
     monkeypatch.setattr(rendering, "_html", slow)
@@ -180,9 +181,10 @@ async def test_a_connection_that_goes_leaves_its_renderings_behind_but_nobody_el
             await other.send("render", messages=[2])
             await eventually(begun.is_set)
         mine = await one.send("render", messages=[3])
+        await one.submit("/status")
         go_on.set()
         assert (await one.reply(mine))["messages"][0]["id"] == 3
-    assert done == ["a", "b"]
+    assert steps == ["a begins", "a ends", "b begins", "b ends"], "one after the other, as one thread does"
 
 
 async def test_a_text_that_brings_out_a_defect_is_not_rendered(

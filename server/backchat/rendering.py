@@ -3,15 +3,14 @@
 What parses and sanitises is in markdown.py, which is heavy, and comes with the first text.
 """
 
+import asyncio
 import logging
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
-
-import anyio.to_thread
-from anyio import CapacityLimiter
 
 from backchat.frames import Rendered, RenderedMessage, RenderedRun, RenderParams
 from backchat.sessions import Session
@@ -38,7 +37,8 @@ class Rendering:
     """What has been rendered, and the thread that does it."""
 
     def __init__(self) -> None:
-        self._thread: CapacityLimiter | None = None
+        # A pool of one: whoever leaves in mid-rendering leaves it to its end, and nothing else begins before.
+        self._thread = ThreadPoolExecutor(1, "rendering")
         # What follows belongs to the thread.
         self._kept: OrderedDict[tuple[str, int], Html] = OrderedDict()
         self._bytes = 0
@@ -47,11 +47,10 @@ class Rendering:
 
     async def render(self, session: Session, params: RenderParams) -> Rendered:
         """The answer to `render`. Raises NoSuchMessage, StorageFailed."""
-        if self._thread is None:
-            self._thread = CapacityLimiter(1)
         asked = [session.message(number) for number in params.messages]
         live = None if params.run_id is None else session.live_text(params.run_id)
-        return await anyio.to_thread.run_sync(self._render, session.id, asked, live, params, limiter=self._thread)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._render, session.id, asked, live, params)
 
     def _render(self, session_id: str, asked: list[Message], live: str | None, params: RenderParams) -> Rendered:
         shown: list[RenderedMessage] = []

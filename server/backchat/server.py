@@ -16,6 +16,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
 
 from backchat.errors import SettingError
 from backchat.writing import TRANSPORT
@@ -80,6 +81,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.handshake_complete = self.close_sent = True
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
+
+    def shutdown(self) -> None:
+        # A peer that has just said goodbye must not be told to go: websockets refuses a second close frame, and the
+        # error would keep uvicorn from all that it has to end after this connection.
+        if self.handshake_complete and not self.close_sent and self.conn.state is not State.OPEN:
+            self.stop_keepalive()
+            self.transport.close()
+            return
+        super().shutdown()
 
     def keepalive_timeout(self) -> None:
         """The peer has not answered a ping. It may never read again, and a plain close would wait for it."""

@@ -56,6 +56,11 @@ class Running:
         path = f"/ws/{session_id}" if session_id else "/ws"
         return f"ws://127.0.0.1:{self.port}{path}{'?' + query if query else ''}"
 
+    @property
+    def connections(self) -> list[Any]:
+        """uvicorn's protocols of the open sockets."""
+        return list(self._server.server_state.connections)
+
     async def started(self) -> None:
         """Returns once connections are accepted."""
         while not self._server.started:
