@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
+from backchat.commands import WHITE_SPACE
 from backchat.importer import Left, Ready, sessions_in
 from backchat.portable import file_name, to_json, to_markdown
 from backchat.store.base import Commit, Loaded, SessionInfo, first_commit
@@ -88,12 +89,17 @@ def facts(loaded: Loaded) -> Json:
 # There and back.
 
 
+def could_be_sent(content: Any) -> bool:
+    return bool(content.strip(WHITE_SPACE) if isinstance(content, str) else content)
+
+
 @settings(max_examples=80, deadline=None)
 @given(actions)
 @example([("submit", "x"), ("finish", "completed"), ("submit", "y"), ("report", Usage(5, 7)), ("write", "z"),
           ("finish", "completed"), ("take_out", 1)])  # fmt: skip
 def test_what_is_exported_comes_back_as_it_was(shared: Database, chosen: list[Action]) -> None:
-    once = stored(shared, *commits(lived(chosen, "first", "reply")))
+    sent = [(name, value) for name, value in chosen if name != "submit" or could_be_sent(value)]
+    once = stored(shared, *commits(lived(sent, "first", "reply")))
     data = exported(once)
     again = brought_in(shared, data)
     assert facts(again) == facts(once)
@@ -123,7 +129,7 @@ def whole() -> Commit:
     info = SessionInfo(id="whole", owner="local", log="l", created_at=0.5)
     later: list[Body] = [
         ModelChosen("m2"),
-        Queued(1, "waits"),
+        Queued(1, "\xa0"),
         Queued(2, [{"type": "text", "text": "too"}]),
         QueuePaused(),
     ]
@@ -136,7 +142,7 @@ def test_everything_that_a_session_can_have_comes_back(shared: Database) -> None
     again = brought_in(shared, exported(once))
     assert facts(again) == facts(once)
     assert again.info.created_at == once.info.created_at == 0.5
-    assert facts(again)["queue"] == ["waits", [{"type": "text", "text": "too"}]]
+    assert facts(again)["queue"] == ["\xa0", [{"type": "text", "text": "too"}]]
     assert (facts(again)["model"], facts(again)["model_chosen"], facts(again)["head"]) == ("m2", True, 3)
     # What the copy took was the original's to pay.
     assert once.history[-1].after.spent.input_tokens == 17
@@ -149,7 +155,7 @@ def test_the_format_is_written_down(shared: Database) -> None:
         "format": "backchat", "version": 1, "session_id": "whole", "title": "T", "model": "m2", "model_chosen": True,
         "workspace": "/w", "personality": "p", "system": "s", "created_at": 0.5, "updated_at": 9.5, "input_tokens": 7,
         "output_tokens": 8, "estimated_cost": 0.25, "branched_from": {"message_id": 3, "session_id": "other"},
-        "extra": {"pinned": True}, "queue": ["waits", [{"type": "text", "text": "too"}]], "head": 3,
+        "extra": {"pinned": True}, "queue": ["\xa0", [{"type": "text", "text": "too"}]], "head": 3,
     }  # fmt: skip
     assert messages[2] == {
         "id": 3, "parent": 2, "role": "assistant", "content": "b", "created_at": 3.25, "finish": "stopped",

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from backchat.commands import WHITE_SPACE
 from backchat.errors import InvalidParams
 from backchat.exports import Broken, Imported, is_count, is_time
 from backchat.frames import check_value
@@ -226,7 +227,7 @@ def _can_wait(content: Any) -> bool:
     """Whether this is what a client could have sent: text, or content parts."""
     if isinstance(content, list):
         return bool(content) and all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in content)
-    return isinstance(content, str) and bool(content.strip())
+    return isinstance(content, str) and bool(content.strip(WHITE_SPACE))
 
 
 def _is_cost(value: float | None) -> bool:

@@ -399,7 +399,7 @@ async def test_every_line_has_an_op_id_and_every_one_that_changes_the_transcript
             if name in ("branch", "new"):
                 await tab.page.wait_for_url(lambda url: not url.endswith(before))  # noqa: B023 - awaited here
                 await tab.connected()
-            await expect(tab.pending).to_be_hidden()
+            await tab.answered()
             await expect(tab.reply).to_have_count(0)
             await other.until(lambda: other.view.run is None)
             await settled(tab, other)
