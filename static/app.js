@@ -335,15 +335,27 @@ function takeBackUnsent(id) {
   composer.focus();
 }
 
-// The next older page is drawn, or cannot be had.
-function older() {
+// The next older page is drawn, or all of them up to a message; or they cannot be had.
+function older(message = null) {
   const here = current;
   if (here.view.start === 0) return Promise.resolve();
-  here.loading ??= here.socket.request("messages", { before: here.view.start, limit: 200 }).then((page) => {
+  here.loading ??= before(here, message).then((page) => {
     here.view = prepend(here.view, page);
     if (here === current) draw();
   }).catch((error) => here === current && notices.error(error.message)).finally(() => { here.loading = null; });
   return here.loading;
+}
+
+// As one page, so that it is drawn once.
+async function before(here, message) {
+  let { start } = here.view;
+  const pages = [];
+  do {
+    const page = await here.socket.request("messages", { before: start, limit: 200 });
+    pages.unshift(page.messages);
+    start = page.start;
+  } while (message !== null && start > 0 && pages[0][0].id > message); // a message is younger than those before it
+  return { messages: pages.flat(), start };
 }
 
 // --- the list

@@ -11,6 +11,8 @@ import { argumentTyped, commandName, nameTyped } from "./slash.js";
 import { recall, remember } from "./storage.js";
 import { composer as strings } from "./strings.js";
 
+const LONG = 8000; // characters that are higher than the field gets, however short its screen makes the lines
+
 class MessageComposer extends HTMLElement {
   complete = null;
   #commands = [];
@@ -166,12 +168,20 @@ class MessageComposer extends HTMLElement {
 
   #changed() {
     const { value } = this.field;
-    this.grow.dataset.text = value; // composer.css measures it
+    this.#measure(value);
     this.#dismissed = false;
     this.send.disabled = this.#nothingToSend;
     if (this.#editing) remember(`edit.${this.#session}`, { ...this.#editing, text: value });
     else if (this.#session !== null) remember(`draft.${this.#session}`, value);
     this.#offer();
+  }
+
+  // composer.css gives the field the height of its text. With a long one that, and finding its direction anew, would make each key slow.
+  #measure(value) {
+    const long = value.length > LONG;
+    this.grow.dataset.text = long ? "" : value;
+    if (this.grow.classList.toggle("long", long) === (this.field.dir !== "auto")) return;
+    this.field.dir = !long ? "auto" : this.field.matches(":dir(rtl)") ? "rtl" : "ltr";
   }
 
   // A slash alone begins a command: nobody means it as a message, unless they put the list away.

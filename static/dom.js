@@ -11,9 +11,15 @@ export function h(tag, attributes, ...children) {
 }
 
 const SVG = "http://www.w3.org/2000/svg";
+const icons = new Map(); // a long transcript has thousands, and copying one takes a fraction of making it
 
 // A drawing of lines, on a square of 24 by 24, as large and of the colour of the text around it; what it means is said beside it.
 export function icon(lines) {
+  if (!icons.has(lines)) icons.set(lines, drawn(lines));
+  return icons.get(lines).cloneNode(true);
+}
+
+function drawn(lines) {
   const drawing = document.createElementNS(SVG, "svg");
   const path = document.createElementNS(SVG, "path");
   path.setAttribute("d", lines);

@@ -17,7 +17,7 @@ class CommandPalette extends HTMLElement {
     this.hint = h("p", { class: "hint", "aria-live": "polite" }, this.usage, this.about);
     this.list = h("div", { id: "commands", role: "listbox" });
     this.append(this.hint, this.list);
-    this.close();
+    this.draw({ label: "" });
   }
 
   draw({ label, hint = null, groups = [], active = -1 }) {
@@ -37,7 +37,7 @@ class CommandPalette extends HTMLElement {
   }
 
   close() {
-    this.draw({ label: "" });
+    if (!this.hidden) this.draw({ label: "" });
   }
 
   get active() { return this.options[this.#active]; }

@@ -7,7 +7,7 @@ import { sessionActions } from "./session-actions.js";
 import { sessions as strings } from "./strings.js";
 import { titleField } from "./title-field.js";
 
-const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 
 // An <li> with `draw(session, {current, query, now})`, where a session found by a search may have a `match`, and with `rename()`.

@@ -1,6 +1,6 @@
 // The transcript: articles kept by message id, so that only what changed is touched. Tells "redo", what a switch of variants tells,
 // "edit" {id}, "retry", "branch" {id}, and "trouble" {text}. Whoever wires it sets `render`: the params of that request → its
-// answer, and `older`: () → once an older page has been drawn, or cannot be had.
+// answer, and `older`: (message) → once an older page has been drawn, or all up to a message, or they cannot be had.
 import { OneStop, showDone } from "./actions.js";
 import { copied } from "./clipboard.js";
 import { codeOf } from "./code.js";
@@ -17,7 +17,7 @@ import "./unsent-lines.js";
 
 const AHEAD = 1.5; // how many windows above and below what can be seen are rendered too
 const EARLY = 3; // so many windows from the top an older page is asked for
-const PAGES = 200; // the most that are fetched to show one message
+const ATTEMPTS = 3; // to load what is before a message: the first may find an older page on its way
 
 class TranscriptView extends HTMLElement {
   render = null;
@@ -277,13 +277,13 @@ class TranscriptView extends HTMLElement {
 
   // To a message of the transcript, however far up. Whether it is there.
   async show(id) {
-    for (let page = 0; page < PAGES; page++) {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const article = this.#articles.get(id);
       if (article) return this.#pointAt(article);
       const start = this.#start;
       // A message is younger than those before it.
       if (!this.#more || this.#messages[0].id < id) return false;
-      await this.older();
+      await this.older(id);
       if (this.#start === start) return false;
     }
     return false;

@@ -90,6 +90,12 @@ def said(html: str) -> str:
         ("###### a", '<h6 dir="auto">a</h6>\n'),
         ("3. a\n   - b", '<ol start="3" dir="auto">\n<li>a\n<ul>\n<li>b</li>\n</ul>\n</li>\n</ol>\n'),
         ("> a", '<blockquote dir="auto">\n<p>a</p>\n</blockquote>\n'),
+        (
+            "- [ ] *a*\n- [X] b",
+            '<ul dir="auto">\n<li class="task">☐ <em>a</em></li>\n<li class="task">☑ b</li>\n</ul>\n',
+        ),
+        ("- [y] a\n- [x]b\n- [ ]", '<ul dir="auto">\n<li>[y] a</li>\n<li>[x]b</li>\n<li>[ ]</li>\n</ul>\n'),
+        ("[x] a", '<p dir="auto">[x] a</p>\n'),
         ("a\n\n---", '<p dir="auto">a</p>\n<hr>\n'),
         ("<b>a</b>", '<p dir="auto">&lt;b&gt;a&lt;/b&gt;</p>\n'),
         ("<!-- a -->", '<p dir="auto">&lt;!-- a --&gt;</p>\n'),
@@ -457,7 +463,7 @@ def test_a_table_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 # What can no longer change.
 
 LINES = [
-    "a", "b c", "# d", "---", "===", "- e", "  f", "    g", "1. h", "> i",
+    "a", "b c", "# d", "---", "===", "- e", "- [x] e", "  f", "    g", "1. h", "> i",
     "```", "~~~py", "|j|k|", "|-|-|", "", "", " ", "\t", "*l*", "`m", "\\",
 ]  # fmt: skip
 documents = st.lists(st.sampled_from(LINES), max_size=30).flatmap(

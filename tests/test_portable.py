@@ -368,6 +368,7 @@ SUMMARIES = {f"<summary>{name}</summary>" for name in ("System prompt", "Reasoni
         ("多语言 ☃", "多语言 ☃"),
         ("cod\u202efdp.exe", "cod fdp.exe"),
         ("x" * 200, "x" * 80),
+        ("🦦" * 80, "🦦" * 60),
         (" \n", "id"),
         (None, "id"),
         ("...", "id"),

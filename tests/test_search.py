@@ -335,16 +335,28 @@ async def bring_in(http: httpx.AsyncClient, session_id: str, texts: list[str]) -
     assert len(response.json()["imported"]) == 1
 
 
-async def test_a_step_that_fails_is_not_tried_for_ever(tmp_path: Path) -> None:
+async def test_a_step_that_fails_holds_nothing_up_and_is_tried_again_a_while_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with Database(tmp_path) as database:
         assert database.write([beginning("s", *["y" * 100_000] * 5, "left")]) == [None]
         database._db.execute(
             "CREATE TRIGGER broken BEFORE DELETE ON unsearched BEGIN SELECT RAISE(ABORT, 'broken'); END"
         )
-    async with running(tmp_path) as server, client(server.ws()) as one:
-        await eventually(lambda: not server.backchat._store._writer.behind)
+    async with running(tmp_path) as server, client(server.ws()) as one, asking(server) as ask:
+        await eventually(lambda: "a step of the index failed" in caplog.text)
         await one.say("goes on")
-        assert not server.backchat._store._catching_up
+        await one.say("and on")
+        assert caplog.text.count("a step of the index failed") == 1
+        store = server.backchat._store
+
+        def mend() -> None:
+            store._writer._db.execute("DROP TRIGGER broken")
+
+        store._jobs.put(mend)
+        store._caught_up()  # the while is over
+        await eventually(lambda: not store._writer.behind)
+        assert len((await ask("left"))["sessions"]) == 1
 
 
 def test_a_title_that_changes_is_found_by_its_new_words_only(shared: Database) -> None:

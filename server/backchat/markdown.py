@@ -46,6 +46,7 @@ VALUES: Final = {
 ALLOWED_CLASSES: Final = {
     "code": {"hl"},
     "div": {"code", "code-head", "table"},
+    "li": {"task"},
     "p": {"typed"},
     "span": set(CLASSES.values()),
     "td": {"center", "left", "right"},
@@ -61,6 +62,7 @@ _SCHEME: Final = re.compile(rf"(?<![a-z0-9+.-])({'|'.join(SCHEMES)})$", re.IGNOR
 _IN_ADDRESS: Final = r"""[^\s<>"`\[\]\\^{|}\u00ab\u00bb\u201c-\u201e\u3000-\u303f\uff00-\uff65]"""
 _REST: Final = re.compile(rf"://(?=\w)(?:{_IN_ADDRESS}|\[{_IN_ADDRESS}{{0,100}}\]){{1,2000}}")
 _MAIL: Final = re.compile(rf":[\w.+-]{{1,64}}@\w{_IN_ADDRESS}{{1,500}}")
+_TASK: Final = re.compile(r"\[([ xX])\] ")
 _LINK: Final = re.compile(rf"(?:{'|'.join(SCHEMES)}):", re.IGNORECASE)
 
 
@@ -223,6 +225,17 @@ def _count(state: StateCore) -> None:
         raise TooMuch
 
 
+def _tasks(state: StateCore) -> None:
+    """Items of a list that begin with [ ] or [x] begin with a box: a character, which anything can read and copy."""
+    for token, following, inline in zip(state.tokens, state.tokens[1:], state.tokens[2:], strict=False):
+        if token.type != "list_item_open" or following.type != "paragraph_open" or not inline.children:
+            continue
+        first = inline.children[0]
+        if first.type == "text" and (box := _TASK.match(first.content)):
+            first.content = ("☐ " if box[1] == " " else "☑ ") + first.content[box.end() :]
+            token.attrSet("class", "task")
+
+
 def _address(state: StateInline, silent: bool) -> bool:
     """An address that stands in the text as it is. With its scheme: without one, every file is a site, and README.md is
     in Moldova."""
@@ -270,6 +283,7 @@ def _parser(preset: str, rules: Sequence[str] = ()) -> MarkdownIt:
 
 
 _markdown: Final = _parser("commonmark", ["table", "strikethrough"])
+_markdown.core.ruler.after("inline", "tasks", _tasks)
 _typed: Final = _parser("zero", ["fence", "backticks"])
 _blocks: Final = _parser("commonmark", ["table"])
 _blocks.core.ruler.enableOnly(["normalize", "block"])

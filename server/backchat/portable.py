@@ -37,6 +37,8 @@ FORMAT: Final = "backchat"
 VERSION: Final = 1
 MOST_NAME: Final = 80
 """How many characters the name of a file has, before its ending."""
+MOST_NAME_BYTES: Final = 240
+"""How many bytes: file systems end at 255."""
 MOST_WAITING: Final = 1000
 """How many messages may wait in a file: each takes time in proportion to those before it."""
 
@@ -362,4 +364,4 @@ def _without_tags(line: str, whole: bool) -> tuple[str, bool]:
 def file_name(title: str | None, otherwise: str) -> str:
     """The name of a file for a session with this title, without its ending."""
     name = " ".join(_UNSAFE.sub(" ", title or "").split()).strip(". ")
-    return name[:MOST_NAME].rstrip(". ") or otherwise
+    return name[:MOST_NAME].encode()[:MOST_NAME_BYTES].decode(errors="ignore").rstrip(". ") or otherwise

@@ -145,6 +145,39 @@ async def test_enter_submits_shift_enter_breaks_the_line_and_blanks_are_not_sent
         await expect(tab.composer).to_be_focused()
 
 
+async def test_the_field_is_as_high_as_its_text_up_to_a_part_of_the_screen_and_scrolls_then(
+    server: Running, user: Person
+) -> None:
+    tab = await user.opens(server.http)
+    await expect(tab.composer).to_be_focused()
+
+    async def height() -> float:
+        box = await tab.page.locator("message-composer form").bounding_box()
+        assert box is not None
+        return box["height"]
+
+    line, heights = "\u0633\u0637\u0631 \u0645\u0646 \u0627\u0644\u0646\u0635\n", []
+    for lines in (1, 3, 100, 1000):
+        await tab.composer.fill(line * lines)
+        await expect(tab.composer).to_have_css("direction", "rtl")
+        await tab.press("Control+End")
+        await tab.type("x")
+        heights.append(await height())
+        # What one types is in view; what is not, if anything, is the space below it.
+        end = await tab.composer.evaluate("""(field) => {
+            const { top, bottom } = field.parentElement.getBoundingClientRect();
+            const scrolled = field.scrollTop + field.parentElement.scrollTop;
+            return field.scrollHeight - scrolled - (bottom - top);
+        }""")
+        assert end < 16, "less than a line"
+    one, three, hundred, thousand = heights
+    assert one < three < hundred < 0.45 * 760
+    assert abs(hundred - thousand) < 8, "however it is measured"
+    await tab.composer.fill("x")
+    await expect(tab.composer).to_have_css("direction", "ltr")
+    assert await height() < one
+
+
 async def test_enter_that_belongs_to_an_input_method_submits_nothing(server: Running, user: Person) -> None:
     tab = await user.opens(server.http)
     press = """(field, how) =>
@@ -208,6 +241,7 @@ async def test_a_slash_lists_the_commands_in_groups_and_typing_on_narrows_the_li
     await tab.type("/")
     by_group = sorted(TABLE.values(), key=lambda one: [other.group for other in TABLE.values()].index(one.group))
     await offers(tab, *(command.name for command in by_group), chosen=False)
+    await tab.page.wait_for_function("performance.getEntriesByName('key-to-palette').length === 1")
     for number, command in enumerate(by_group):
         await expect(tab.options.nth(number)).to_contain_text(command.usage)
         await expect(tab.options.nth(number)).to_contain_text(command.summary)

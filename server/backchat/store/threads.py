@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -20,6 +20,9 @@ import anyio.to_thread
 from backchat.errors import StorageFailed
 from backchat.store.base import Checkpoint, Commit, Done, Found, Loaded, Place, Store, Summary
 from backchat.store.sqlite import Database
+
+RETRY_SECONDS: Final = 60.0
+"""How long after a step of the search index that failed it is tried again."""
 
 _log = logging.getLogger("backchat.store")
 _T = TypeVar("_T")
@@ -102,10 +105,11 @@ class ThreadedStore(Store):
         try:
             self._writer.catch_up()
         except Exception:  # noqa: BLE001
-            # As above. It is tried again once more is left.
+            # As above. What failed is what is next, so at once it would fail again.
             _log.exception("a step of the index failed")
-            self._writer.behind = False
-        self._loop.call_soon_threadsafe(self._caught_up)
+            self._loop.call_soon_threadsafe(self._loop.call_later, RETRY_SECONDS, self._caught_up)
+        else:
+            self._loop.call_soon_threadsafe(self._caught_up)
 
     def _caught_up(self) -> None:
         self._catching_up = False
