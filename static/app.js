@@ -17,7 +17,7 @@ import "./session-heading.js";
 import "./session-list.js";
 import "./sign-in.js";
 import { asMessage, changesTranscript, commandName } from "./slash.js";
-import { SessionSocket } from "./socket.js";
+import { SessionSocket, unsentIn } from "./socket.js";
 import { recall } from "./storage.js";
 import { composer as words, connection as connected, direction, frame, language, sessions as strings } from "./strings.js";
 import { nothingTaken, taken } from "./taken.js";
@@ -35,6 +35,7 @@ const listing = new Listing(ask, watch);
 const importing = new Importing(ask);
 
 let current = nothingOpen();
+const left = new Map(); // sessions that were open before, by id, with lines that are still to be sent
 let creating = null;
 let backend = null; // which kind of it the server has; null: not known yet
 
@@ -72,27 +73,56 @@ function go(id, message = null) {
 }
 
 function open(id, { carryDraft = false, message = null } = {}) {
-  current.socket?.close();
+  leave(current);
+  left.get(id)?.socket.close();
+  left.delete(id);
   current = { ...nothingOpen(), id, wanted: message };
   notices.clear();
   transcript.reset();
   composer.open(id, carryDraft);
   if (matchMedia("(hover: hover)").matches) composer.focus(); // on a phone it would bring up the keyboard
   if (id === null) draw();
-  else attach(current);
+  else {
+    drawQueue();
+    attach(current);
+  }
   drawConnection();
   drawFrame();
 }
 
+// What one has written there is sent whatever is on screen.
+function leave(here) {
+  if (here.socket && waits(here)) left.set(here.id, here);
+  else here.socket?.close();
+}
+
+const waits = ({ socket }) => socket.state !== "closed" && socket.pending.some(({ typed, held }) => typed && !held);
+
 function attach(here) {
   here.socket = new SessionSocket(here.id, () => here.view);
-  const on = (type, react) => here.socket.addEventListener(type, ({ detail }) => react(here, detail));
+  const on = (type, react) => here.socket.addEventListener(type, ({ detail }) => (here === current ? react(here, detail) : elsewhere(here, type, detail)));
   on("notification", notified);
   on("state", connectionChanged);
   on("settled", settled);
   on("pending", (one) => { drawPending(one); drawConnection(); });
   on("name-refused", (_, { message }) => people.refused(message));
   drawPending(here);
+}
+
+// Of a session that one has left only what would be lost is of interest.
+function elsewhere(here, type, detail) {
+  const { submit, result, error } = detail ?? {};
+  if (type === "settled" && error && submit.typed) {
+    composer.keepFor(here.id, submit.text);
+    notices.error(frame.notDoneIn(strings.titled(known(here.id)?.title), error.message));
+  } else if (type === "settled" && result?.command === "queue" && result.prefill) {
+    composer.keepFor(here.id, asMessage(result.prefill, composer.commands));
+  }
+  if (left.get(here.id) === here && !waits(here)) {
+    left.delete(here.id);
+    here.socket.close();
+  }
+  drawConnection();
 }
 
 // --- what the server says
@@ -159,6 +189,7 @@ function connectionChanged(here, { state, code }) {
     people.taken();
     show(here.wanted); // older pages can be asked for from now on
   } else transcript.disconnected();
+  if (state === "reconnecting" && here.view.log === null) transcript.say(connected.notLoaded, connected.notLoadedWhat);
   if (state !== "closed") return;
   if (code === 4401) {
     signIn.ask().then(() => current === here && open(here.id));
@@ -241,7 +272,7 @@ function press(line, undone) {
   const ifRevision = meantFor(line);
   if (ifRevision !== undefined) {
     // After another line that means the same transcript, as when one presses twice, it could only be refused.
-    if (current.socket.pending.some((one) => one.if_revision === ifRevision)) return;
+    if (current.socket.pending.some((one) => one.if_revision === ifRevision && !one.held)) return;
     notices.clear();
   }
   current.socket.submit(line, { ifRevision, typed: false });
@@ -279,6 +310,15 @@ function create({ carryDraft = false } = {}) {
   return creating;
 }
 
+// One that nothing was said in yet is as good as new.
+async function begin() {
+  const { view, gone } = current;
+  const untouched = !gone && view.log !== null && view.revision === 1 && view.messages.length === 0 && view.session.title === null;
+  if (!untouched) return create();
+  closeDrawer();
+  composer.focus();
+}
+
 async function remove(id) {
   const session = known(id);
   const next = neighbour(listing.sessions, id);
@@ -303,6 +343,7 @@ async function restore(id, { session, andOpen = false } = {}) {
   try {
     await ask(() => api.restoreSession(id));
     if (session) listing.told({ sessions: [session], deleted: [] });
+    searchAgain();
     if (andOpen) go(id);
   } catch (error) {
     notices.error(error.message);
@@ -335,14 +376,14 @@ function takeBackUnsent(id) {
   composer.focus();
 }
 
-// The next older page is drawn, or all of them up to a message; or they cannot be had.
+// The next older page is drawn, or all of them up to a message. Rejected where they cannot be had.
 function older(message = null) {
   const here = current;
   if (here.view.start === 0) return Promise.resolve();
   here.loading ??= before(here, message).then((page) => {
     here.view = prepend(here.view, page);
     if (here === current) draw();
-  }).catch((error) => here === current && notices.error(error.message)).finally(() => { here.loading = null; });
+  }).catch((error) => { if (here === current) throw error; }).finally(() => { here.loading = null; });
   return here.loading;
 }
 
@@ -368,6 +409,13 @@ async function refresh(read = () => listing.read()) {
   }
 }
 
+const search = (query) => listing.search(query).catch((error) => notices.error(error.message));
+
+// What was found may be something else by now, or could not be asked for.
+function searchAgain() {
+  if (listing.catalog.found) search(listing.catalog.found.query);
+}
+
 // --- drawing
 
 function draw() {
@@ -375,6 +423,10 @@ function draw() {
   if (current.gone && !current.view.messages.length) transcript.say(strings.nothingToShow, strings.openAnother);
   // Somebody who is here for the first time.
   else if (current.id === null && listing.catalog.known && !listing.sessions.length) transcript.say(strings.welcome, strings.welcomeWhat);
+  drawQueue();
+}
+
+function drawQueue() {
   const running = current.view.run !== null;
   const { queue: waiting = [], queue_paused: paused = false } = current.gone ? {} : current.view.session;
   composer.running = running;
@@ -407,7 +459,7 @@ const known = (id) => listing.sessions.find((session) => session.session_id === 
 function drawConnection() {
   const { state, retryAt } = current.socket ?? watch;
   hide(connection, !current.socket && state !== "reconnecting", () => composer.focus());
-  connection.draw({ state, retryAt, unsent: current.socket?.pending.filter(({ typed }) => typed).length ?? 0 });
+  connection.draw({ state, retryAt, unsent: [current, ...left.values()].flatMap(({ socket: one }) => one?.pending ?? []).filter(({ typed }) => typed).length });
   drawPresence();
 }
 
@@ -418,6 +470,7 @@ function drawPresence() {
 }
 
 function drawPending(here) {
+  if (here !== current) return;
   const { pending, state } = here.socket;
   transcript.drawPending({ lines: pending.filter(({ typed }) => typed), connected: state === "open", running: here.view.run !== null });
 }
@@ -453,17 +506,17 @@ on(transcript, "redo", () => {
 on(transcript, "send-anyway", ({ id }) => current.socket.release(id));
 on(transcript, "take-back", ({ id }) => takeBackUnsent(id));
 on(transcript, "leave", () => composer.focus());
-on(list, "new-session", () => create().catch((error) => notices.error(error.message)));
+on(list, "new-session", () => begin().catch((error) => notices.error(error.message)));
 on(list, "choose-files", () => files.choose());
 on(list, "more-sessions", () => refresh(() => listing.readOn()));
-on(list, "search-sessions", ({ query }) => listing.search(query).catch((error) => notices.error(error.message)));
+on(list, "search-sessions", ({ query }) => search(query));
 for (const place of [list, heading]) {
   on(place, "rename-session", ({ id, title }) => rename(id, title));
   on(place, "delete-session", ({ id }) => remove(id));
 }
 for (const place of [list, transcript, files]) on(place, "open-session", ({ id, message }) => go(id, message));
 on(listing, "change", listed);
-on(watch, "watching", () => refresh());
+on(watch, "watching", () => { refresh(); searchAgain(); });
 on(watch, "state", () => current.socket ?? drawConnection());
 on(connection, "leave", () => composer.focus());
 on(connection, "try-now", () => { current.socket?.connect(); watch.connect(); });
@@ -487,6 +540,12 @@ addEventListener("keydown", ({ key, isComposing, shiftKey, ctrlKey, altKey, meta
 addEventListener("popstate", route);
 
 route();
+// What was written before a reload in sessions that are not on screen.
+for (const id of unsentIn().filter((one) => one !== current.id)) {
+  const here = { ...nothingOpen(), id };
+  attach(here);
+  leave(here);
+}
 // Needed before a session is open; `attached` says the same again.
 ask(api.getCommands).then((known) => {
   composer.commands = known.commands;

@@ -11,6 +11,8 @@ import { argumentTyped, commandName, nameTyped } from "./slash.js";
 import { recall, remember } from "./storage.js";
 import { composer as strings } from "./strings.js";
 
+// The keyboards of phones have no other key for a new line.
+const TOUCH = matchMedia("(hover: none) and (pointer: coarse)");
 const LONG = 8000; // characters that are higher than the field gets, however short its screen makes the lines
 
 class MessageComposer extends HTMLElement {
@@ -27,7 +29,7 @@ class MessageComposer extends HTMLElement {
   connectedCallback() {
     if (this.field) return;
     this.field = h("textarea", {
-      id: "message", rows: "1", dir: "auto", enterkeyhint: "send", autocomplete: "off",
+      id: "message", rows: "1", dir: "auto", enterkeyhint: TOUCH.matches ? "enter" : "send", autocomplete: "off",
       oninput: (event) => this.#typed(event), onkeydown: (event) => this.#pressed(event), onblur: () => this.#close(),
     });
     this.palette = h("command-palette", { onchoose: ({ detail }) => this.#choose(detail.option) });
@@ -96,6 +98,12 @@ class MessageComposer extends HTMLElement {
     if (this.#editing) return;
     this.field.setSelectionRange(this.text.length, this.text.length);
     this.#dismiss();
+  }
+
+  // The same, for a session that is not open.
+  keepFor(id, text) {
+    const draft = recall(`draft.${id}`);
+    remember(`draft.${id}`, draft?.trim() ? `${text}\n${draft}` : text);
   }
 
   // Puts the text of a message into the field, to be sent in its place. `parts` counts what else it has, which stays.
@@ -295,10 +303,15 @@ class MessageComposer extends HTMLElement {
     if (event.isComposing || event.keyCode === 229) return;
     const plain = !(event.shiftKey || event.ctrlKey || event.altKey || event.metaKey);
     if (plain && (this.#pressedInPalette(event.key) || this.#pressedToEdit(event.key))) event.preventDefault();
-    else if (event.key === "Enter" && !event.shiftKey && !event.altKey) {
+    else if (event.key === "Enter" && !event.shiftKey && !event.altKey && !this.#breaksLine(event)) {
       event.preventDefault();
       this.#submit();
     }
+  }
+
+  // On a phone Enter sends commands only; there is a button beside it.
+  #breaksLine({ ctrlKey, metaKey }) {
+    return TOUCH.matches && !ctrlKey && !metaKey && (this.#editing !== null || commandName(this.field.value, this.commands) === null);
   }
 
   // Whether the palette had a use for the key.

@@ -12,6 +12,9 @@ export function closeDrawer() {
   find("#open-menu").focus();
 }
 
+// There is none where there is room for both.
+matchMedia("(max-width: 48rem)").addEventListener("change", () => show(false));
+
 function show(shown) {
   document.body.classList.toggle("menu-open", shown);
   find("#scrim").hidden = !shown;

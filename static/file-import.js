@@ -1,6 +1,6 @@
 // Where files are dropped, or chosen, to become sessions, and what became of them. Tells "import-files" {files, folders},
 // "open-session" {id}, and "leave" when what had the focus is no longer there.
-import { h, say, sessionLink, tell } from "./dom.js";
+import { h, hide, say, sessionLink, tell } from "./dom.js";
 import { sessions as strings } from "./strings.js";
 
 const MOST = 5; // sessions that are named; the others are in the list
@@ -8,7 +8,7 @@ const MOST = 5; // sessions that are named; the others are in the list
 class FileImport extends HTMLElement {
   connectedCallback() {
     if (this.input) return;
-    this.input = h("input", { type: "file", multiple: true, hidden: true, accept: ".json,.jsonl,.zip,application/json", onchange: () => this.#chosen() });
+    this.input = h("input", { type: "file", multiple: true, hidden: true, accept: ".json,application/json", onchange: () => this.#chosen() });
     this.target = h("div", { class: "drop", hidden: true }, h("p", {}, h("strong", {}, strings.drop), h("span", {}, strings.dropWhat)));
     this.said = h("p", { role: "status" });
     this.details = h("div", { class: "details" });
@@ -28,8 +28,11 @@ class FileImport extends HTMLElement {
   // As an Importing has it.
   draw({ file, done, all, imported, skipped, failed }) {
     this.report.hidden = false;
-    this.close.hidden = Boolean(file);
-    if (file) return say(this.said, strings.progress(done + 1, all, file.name));
+    hide(this.close, Boolean(file), () => tell(this, "leave"));
+    if (file) {
+      this.details.replaceChildren();
+      return say(this.said, strings.progress(done + 1, all, file.name));
+    }
     say(this.said, strings.outcome(imported.length, skipped.length, failed.length));
     this.details.replaceChildren(
       h("ul", {}, imported.slice(0, MOST).map(({ session_id: id, title }) => h("li", {}, sessionLink(id, {}, h("bdi", { dir: "auto" }, strings.titled(title)))))),

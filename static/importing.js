@@ -38,12 +38,13 @@ export class Importing extends EventTarget {
 
   async #import(file) {
     try {
+      if (await isArchive(file)) return this.failed.push({ name: file.name, reason: strings.archive });
       const { imported, skipped, failed } = await this.#ask(() => importFile(file));
       this.imported.push(...imported);
       this.skipped.push(...skipped);
       this.failed.push(...failed);
     } catch (error) {
-      this.failed.push({ name: file.name, reason: error.message });
+      this.failed.push({ name: file.name, reason: error.status === 413 ? strings.tooLargeToImport : error.message });
     }
   }
 
@@ -51,3 +52,6 @@ export class Importing extends EventTarget {
     this.dispatchEvent(new CustomEvent("change"));
   }
 }
+
+// By its first bytes: that is how exports come, and only what is in it can be read.
+const isArchive = async (file) => (await file.slice(0, 4).text()) === "PK\x03\x04";

@@ -5,10 +5,11 @@ import { dress } from "./code.js";
 import { h, say, undisturbed } from "./dom.js";
 import { cost, tokens } from "./figures.js";
 import { morph, parsed } from "./html.js";
+import { locale } from "./locale.js";
 import { transcript as words } from "./strings.js";
 import { variantSwitch } from "./variants.js";
 
-const WHEN = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" }); // made once: that takes long
+const WHEN = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" }); // made once: that takes long
 
 // Whether the server renders what such a message says.
 const isRendered = ({ role }) => role === "user" || role === "assistant";
@@ -149,7 +150,7 @@ function numberAndTime({ id, created_at: seconds }) {
 
 // What answered, and what that took.
 function facts(message) {
-  const known = [typeof message.model === "string" && message.model, tokens(message.usage, words.took), cost(message, words.took)].filter(Boolean);
+  const known = [typeof message.model === "string" && message.model, tokens(message.usage, words.took, locale), cost(message, words.took, locale)].filter(Boolean);
   return known.length > 0 && h("p", { class: "facts", dir: "auto" }, known.join(" · "));
 }
 
@@ -165,7 +166,7 @@ function partBlock(part, extra) {
   const url = part?.type === "image_url" ? part.image_url?.url ?? part.image_url : null;
   // Only what is already here is shown: fetching an address out of a message would tell its owner that it was read.
   if (typeof url === "string" && url.startsWith("data:image/")) return h("img", { src: url, alt: words.image });
-  if (typeof url === "string") return aside(words.imageElsewhere(url));
+  if (typeof url === "string") return aside(words.imageElsewhere, " ", webLink(url));
   if (part?.type === "image_asset_pointer") return aside(words.imageLeftBehind(fileName(part, extra)));
   if (/^(audio|real_time_user_audio_video)_asset_pointer$/.test(part?.type)) return aside(words.recordingLeftBehind);
   return fold(named(words.attachment, part?.type), null, rawBlock(json(part)));
@@ -187,7 +188,8 @@ function textBlock(text) {
 }
 
 const rawBlock = (text) => h("div", { class: "text code", dir: "auto" }, text);
-const aside = (text) => h("div", { class: "text aside", dir: "auto" }, text);
+const aside = (...said) => h("div", { class: "text aside", dir: "auto" }, ...said);
+const webLink = (url) => (/^https?:/i.test(url) ? h("a", { href: url, target: "_blank", rel: "noopener noreferrer nofollow" }, url) : url);
 const fold = (summary, inside, content) => h("details", {}, h("summary", {}, summary, inside && h("span", { class: "glance", dir: "auto" }, inside)), content);
 const reasoningFold = (summary, text) => h("details", { class: "reasoning" }, h("summary", {}, summary), textBlock(text));
 const named = (what, name) => h("span", { class: "named" }, what, ...(typeof name === "string" && name ? [": ", h("bdi", {}, name)] : []));

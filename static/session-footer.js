@@ -3,6 +3,7 @@
 // data of /usage.
 import { h, say, tell } from "./dom.js";
 import { money } from "./figures.js";
+import { figure, locale } from "./locale.js";
 import { Sheet } from "./sheet.js";
 import { frame as strings } from "./strings.js";
 import "./value-chooser.js";
@@ -70,22 +71,22 @@ class SessionFooter extends HTMLElement {
       [strings.output, tokensOf(all.output_tokens, all.reasoning_tokens, strings.reasoning)],
       [strings.cost, costLine(all) + (all.unpriced && all.estimated_cost !== null ? strings.unpriced(all.unpriced) : "")],
       onScreen && [strings.onScreen, onScreen.total_tokens ? `${totalLine(onScreen)} · ${costLine(onScreen)}` : strings.nothing],
-      context !== undefined && [strings.next, strings.nextTokens(context.toLocaleString())],
+      context !== undefined && [strings.next, strings.nextTokens(figure(context))],
     ].filter(Boolean);
     this.figures.replaceChildren(...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
   }
 }
 
-const tokensOf = (count, part, of) => strings.tokens(count, count.toLocaleString()) + (part ? ` (${of(part.toLocaleString())})` : "");
+const tokensOf = (count, part, of) => strings.tokens(count, figure(count)) + (part ? ` (${of(figure(part))})` : "");
 
 function totalLine({ total_tokens: tokens, estimated }) {
-  const counted = strings.tokens(tokens, tokens.toLocaleString());
+  const counted = strings.tokens(tokens, figure(tokens));
   return estimated ? strings.about(counted) : counted;
 }
 
 function costLine({ estimated_cost: cost, estimated, unpriced }) {
   if (typeof cost !== "number") return strings.costUnknown;
-  const sum = unpriced ? strings.andMore(money(cost)) : money(cost);
+  const sum = unpriced ? strings.andMore(money(cost, locale)) : money(cost, locale);
   return estimated ? strings.about(sum) : sum;
 }
 

@@ -1,22 +1,23 @@
 // One session in the list: a link, and a menu of what can be done with it. Tells "open-session" {id, message},
 // "rename-session" {id, title} and "delete-session" {id}.
 import { h, say, sessionLink, tell } from "./dom.js";
+import { locale } from "./locale.js";
 import { marked } from "./marking.js";
 import { menuButton } from "./menu.js";
 import { sessionActions } from "./session-actions.js";
 import { sessions as strings } from "./strings.js";
 import { titleField } from "./title-field.js";
 
-const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const time = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
+const date = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short" });
 
 // An <li> with `draw(session, {current, query, now})`, where a session found by a search may have a `match`, and with `rename()`.
 export function sessionItem(id) {
   let shown = {}; // {session, query, day}: what is drawn already
-  const title = h("bdi", { dir: "auto" });
+  const title = h("span", { class: "name", dir: "auto" });
   const facts = h("span", { class: "aside" });
   const piece = h("span", { class: "piece aside", dir: "auto", hidden: true });
-  const link = sessionLink(id, { tabindex: "-1", ondblclick: () => item.rename() }, h("span", { class: "name" }, title), facts, piece);
+  const link = sessionLink(id, { tabindex: "-1", ondblclick: () => item.rename() }, title, facts, piece);
   const more = menuButton({ class: "quiet more", tabindex: "-1" }, () => sessionActions(item, id, item.rename), "⋯");
   const item = Object.assign(h("li", {}, link, more), { link });
 

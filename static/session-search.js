@@ -52,7 +52,10 @@ class SessionSearch extends HTMLElement {
       event.stopPropagation(); // the drawer stays open
       this.clear();
     } else if (event.key === "ArrowDown") tell(this, "to-sessions");
-    else if (event.key === "Enter") this.#tell();
+    else if (event.key === "Enter") {
+      this.#told = null; // also what was asked already, which may have failed
+      this.#tell();
+    }
     else return;
     event.preventDefault();
   }

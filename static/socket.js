@@ -4,9 +4,14 @@
 // Events: "state" {state, code, reason}, "notification" {method, params}, "pending", "settled" {submit, result | error},
 // "name-refused" {message}.
 import { LastingSocket } from "./lasting-socket.js";
-import { recall, remember } from "./storage.js";
+import { recall, recallAll, remember } from "./storage.js";
 import { connection as strings } from "./strings.js";
 import { connected, released } from "./unsent.js";
+
+const KEPT = "pending."; // before a session's id: what of it is not acknowledged
+
+// The sessions that this tab has unacknowledged lines for.
+export const unsentIn = () => recallAll(KEPT);
 
 const FINAL = new Set([4401, 4404, 4410]);
 
@@ -24,7 +29,7 @@ export class SessionSocket extends EventTarget {
     super();
     this.#id = id;
     this.#position = position;
-    this.pending = recall(`pending.${id}`) ?? [];
+    this.pending = recall(KEPT + id) ?? [];
     this.#line = new LastingSocket(() => this.#address(), (code, reason) => this.#lost(code, reason));
     this.#line.addEventListener("frame", ({ detail }) => this.#receive(detail));
     this.#line.addEventListener("state", ({ detail }) => {
@@ -94,7 +99,7 @@ export class SessionSocket extends EventTarget {
 
   #keep(pending) {
     this.pending = pending;
-    remember(`pending.${this.#id}`, pending);
+    remember(KEPT + this.#id, pending);
     this.#tell("pending");
   }
 

@@ -17,3 +17,13 @@ export function remember(key, value, where = "sessionStorage") {
     // Kept in memory only.
   }
 }
+
+// What follows this beginning in the keys that there are, of one tab.
+export function recallAll(beginning) {
+  const whole = `backchat.${beginning}`;
+  try {
+    return Object.keys(sessionStorage).filter((key) => key.startsWith(whole)).map((key) => key.slice(whole.length));
+  } catch {
+    return [];
+  }
+}

@@ -1,7 +1,8 @@
 // All that the page itself says, in English: a translation is another file with these names. What the server says comes from
 // the server. Pure, like transcript.js.
 
-const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+const figure = (number) => number.toLocaleString("en");
+const count = (number, one, many = `${one}s`) => `${figure(number)} ${number === 1 ? one : many}`;
 
 // --- the composer, its palette, the queue and the notices
 
@@ -61,7 +62,7 @@ export const composer = {
 
 // --- the transcript and its messages
 
-const counted = (count) => `${count.toLocaleString()} ${count === 1 ? "message" : "messages"}`;
+const counted = (messages) => count(messages, "message");
 
 export const transcript = {
   name: "Transcript",
@@ -81,7 +82,7 @@ export const transcript = {
   called: "Called",
   attachment: "Attachment",
   image: "Image in the message",
-  imageElsewhere: (address) => `Image: ${address}`,
+  imageElsewhere: "Image:",
   imageLeftBehind: (name) => (name ? `The image “${name}” did not come along with the import.` : "An image that did not come along with the import."),
   recordingLeftBehind: "A recording that did not come along with the import.",
   table: "Table",
@@ -110,7 +111,7 @@ export const transcript = {
   // What came off, and the way back: `command` is the one that took it.
   tookOff: (command, count) => (command === "undo" ? `Undo did ${counted(count)}` : `${TOOK_OFF[command]} took off ${counted(count)}`),
   redo: "Redo",
-  redoes: (steps, running) => `Bring back what was last taken off${steps > 1 ? ` (the last of ${steps.toLocaleString()} steps)` : ""}${running ? "; this stops the reply" : ""}`,
+  redoes: (steps, running) => `Bring back what was last taken off${steps > 1 ? ` (the last of ${figure(steps)} steps)` : ""}${running ? "; this stops the reply" : ""}`,
 };
 
 const TOOK_OFF = { retry: "Retry", edit: "Edit", drop: "Drop", clear: "Clear" };
@@ -158,10 +159,12 @@ export const sessions = {
   drop: "Drop to import",
   dropWhat: "Exports of Backchat, ChatGPT and Open WebUI, and session files",
   folder: "is a folder: drop the files in it.",
+  archive: "is an archive: unpack it, and choose the .json files in it (conversations.json of ChatGPT).",
+  tooLargeToImport: "is too large to be sent from a page. On the server, `backchat import` takes files of any size.",
   progress: (number, all, name) => `Importing ${all > 1 ? `${number} of ${all}: ` : ""}${name}…`,
   outcome: (imported, skipped, failed) => `${[
     imported > 0 || skipped + failed === 0 ? `Imported ${count(imported, "session")}` : "Nothing imported",
-    skipped > 0 && `${skipped.toLocaleString("en")} skipped`, failed > 0 && `${failed.toLocaleString("en")} failed`,
+    skipped > 0 && `${figure(skipped)} skipped`, failed > 0 && `${figure(failed)} failed`,
   ].filter(Boolean).join(", ")}.`,
   skipped: "Skipped",
   failed: "Failed",
@@ -184,7 +187,7 @@ export const connection = {
   heard: { connecting: "", open: "Connected again.", reconnecting: "The connection is lost.", offline: "Offline.", closed: "Not connected." },
   retryIn: (seconds) => `Reconnecting in ${seconds} s`,
   tryNow: "Try now",
-  unsent: (lines) => (lines === 1 ? "1 line waits to be sent" : `${lines.toLocaleString("en")} lines wait to be sent`),
+  unsent: (lines) => (lines === 1 ? "1 line waits to be sent" : `${figure(lines)} lines wait to be sent`),
   unreachable: "The server cannot be reached.",
   answered: (status) => `The server answered ${status}.`,
   gone: {
@@ -193,6 +196,8 @@ export const connection = {
     4410: "This session was deleted.",
   },
   closed: "The server closed this session.",
+  notLoaded: "Not here yet",
+  notLoadedWhat: "This session is shown as soon as the server can be reached.",
 
   unsentLines: "Not sent yet",
   sending: "Sending…",
@@ -204,9 +209,9 @@ export const connection = {
   replyPaused: "Not connected: the reply shows on once the page is connected again.",
   tooLong: "This is too long to send.",
 
-  here: (people) => `${people.toLocaleString("en")} here`,
+  here: (people) => `${figure(people)} here`,
   you: (name) => `${name} (you)`,
-  others: (people) => `and ${people.toLocaleString("en")} more`,
+  others: (people) => `and ${figure(people)} more`,
   people: "Who is here",
   alone: "Only you, in this tab.",
   yourName: "Your name",
@@ -256,7 +261,7 @@ export const frame = {
   whoDid: (who, command, off) => `${who} ${frame.did[command]?.(off) ?? `used /${command}`}.`,
   did: {
     retry: () => "asked again",
-    undo: (off) => `undid ${off === 1 ? "1 message" : `${off.toLocaleString()} messages`}`,
+    undo: (off) => `undid ${off === 1 ? "1 message" : `${figure(off)} messages`}`,
     redo: () => "brought back what had been taken off",
     edit: () => "edited a message",
     prev: () => "switched to another variant",
@@ -272,6 +277,7 @@ export const frame = {
     system: () => "changed the system prompt",
   },
   showBefore: "Show what was there before",
+  notDoneIn: (title, why) => `Not done in “${title}”: ${why} Your line is back there.`,
 
   model: { name: "Model", none: "Server’s choice", placeholder: "Find a model", other: (name) => `Use “${name}”` },
   personality: { name: "Personality", none: "No personality", placeholder: "Find a personality" },

@@ -16,7 +16,8 @@ export function titleField(title, done) {
   const field = h("input", {
     class: "title-field", type: "text", dir: "auto", "aria-label": strings.titleField, maxlength: String(MOST), placeholder: strings.untitled,
     autocomplete: "off", enterkeyhint: "done", value: title ?? "",
-    onblur: () => field.isConnected && end(field.value, false),
+    // A list that moves the field to another place takes the focus from it, and gives it back before this.
+    onblur: () => queueMicrotask(() => field.isConnected && document.activeElement !== field && end(field.value, false)),
     onkeydown: (event) => {
       event.stopPropagation(); // the list around it has keys of its own
       if (event.isComposing || event.keyCode === 229) return;

@@ -1,6 +1,7 @@
 // The transcript: articles kept by message id, so that only what changed is touched. Tells "redo", what a switch of variants tells,
 // "edit" {id}, "retry", "branch" {id}, and "trouble" {text}. Whoever wires it sets `render`: the params of that request → its
-// answer, and `older`: (message) → once an older page has been drawn, or all up to a message, or they cannot be had.
+// answer, and `older`: (message) → once an older page has been drawn, or all up to a message;
+// rejected where they cannot be had.
 import { OneStop, showDone } from "./actions.js";
 import { copied } from "./clipboard.js";
 import { codeOf } from "./code.js";
@@ -35,7 +36,7 @@ class TranscriptView extends HTMLElement {
 
   connectedCallback() {
     if (this.log) return;
-    this.earlier = h("button", { type: "button", class: "quiet earlier", hidden: true, onclick: () => this.older() }, words.earlier);
+    this.earlier = h("button", { type: "button", class: "quiet earlier", hidden: true, onclick: () => this.#ask() }, words.earlier);
     this.empty = h("div", { class: "empty", hidden: true });
     this.origin = h("p", { class: "origin aside", hidden: true });
     this.list = h("div", { class: "messages" });
@@ -283,10 +284,14 @@ class TranscriptView extends HTMLElement {
       const start = this.#start;
       // A message is younger than those before it.
       if (!this.#more || this.#messages[0].id < id) return false;
-      await this.older(id);
+      await this.#ask(id);
       if (this.#start === start) return false;
     }
     return false;
+  }
+
+  #ask(id) {
+    return this.older(id).catch(({ message }) => tell(this, "trouble", { text: message }));
   }
 
   #pointAt(article) {
@@ -310,7 +315,7 @@ class TranscriptView extends HTMLElement {
 
   // Nobody asked for an older page: that it cannot be had now is no trouble.
   #reach() {
-    if (this.#open && this.#more && this.log.scrollTop < EARLY * this.log.clientHeight) this.older();
+    if (this.#open && this.#more && this.log.scrollTop < EARLY * this.log.clientHeight) this.older().catch(() => {});
   }
 
   // --- what is done with a message

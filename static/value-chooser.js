@@ -4,6 +4,8 @@ import { h, say, tell } from "./dom.js";
 import { Sheet } from "./sheet.js";
 import { frame as strings } from "./strings.js";
 
+let made = 0;
+
 const MANY = 50; // as many as the server lists at the most
 
 class ValueChooser extends HTMLElement {
@@ -20,7 +22,7 @@ class ValueChooser extends HTMLElement {
   connectedCallback() {
     if (this.button) return;
     const { name, placeholder } = this.#words;
-    const id = name.toLowerCase();
+    const id = `chooser-${++made}`;
     this.label = h("bdi", { class: "label" });
     this.aside = h("span", { class: "aside" });
     this.button = h("button", { type: "button", class: "quiet" }, h("span", { class: "unseen" }, `${name}: `), this.label, this.aside);

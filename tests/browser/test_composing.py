@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from playwright.async_api import Route, WebSocketRoute, expect
+from playwright.async_api import Browser, Route, WebSocketRoute, expect
 
 from backchat.commands import TABLE
 from tests.browser.axe import accessible
-from tests.browser.chromium import Person, Tab, each
+from tests.browser.chromium import Person, Tab, each, person
 from tests.browser.setting import SAILING, Given, session
 from tests.support.client import client
 from tests.support.server import Running
@@ -419,3 +419,19 @@ async def test_a_click_on_a_listed_command_completes_it_and_keeps_the_focus(serv
     await expect(tab.notice).to_contain_text("Untitled session: 0 messages")
     async with client(server.ws(tab.session_id)) as other:
         assert other.view.texts == []
+
+
+async def test_on_a_phone_enter_begins_a_new_line_and_sends_commands_only(server: Running, browser: Browser) -> None:
+    async with person(browser, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True) as user:
+        tab = await user.opens(server.http)
+        await tab.ready()
+        await tab.composer.focus()
+        await tab.type("one\ntwo")
+        await expect(tab.composer).to_have_value("one\ntwo")
+        await expect(tab.composer).to_have_attribute("enterkeyhint", "enter")
+        await tab.send.click()
+        await tab.shows("one two", "one two")
+        await tab.composer.focus()
+        await tab.type("/undo")
+        await tab.press("Enter")
+        await tab.shows()

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import WebSocket, expect
 
 from tests.browser.chromium import NETWORK, Person, Sent, Tab, each
-from tests.browser.setting import SAILING, Given, Serve
+from tests.browser.setting import SAILING, Given, Serve, session
 from tests.browser.wire import Wire
 from tests.support.client import Json, client
 from tests.support.scripted import Scripted
@@ -329,6 +329,65 @@ async def test_lines_that_wait_are_counted_and_can_be_taken_back_before_they_are
     await tab.shows(*SAID, "One", "One", "Three", "Three")
     await expect(tab.page.get_by_text("to be sent")).to_be_hidden()
     assert [submit["text"] for submit in sent.submits] == ["One", "Three"]
+
+
+async def test_lines_that_wait_are_sent_also_where_another_session_has_been_opened_since(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    other = session("other", "left", "right", title="Which side?")
+    given(SAILING, other)
+    user.expected = NETWORK
+    tab = await user.opens(wire.http)
+    await tab.connected()
+    wire.cut()
+    await lost(tab)
+    await tab.submit("Are we there yet?")
+    await tab.submit("/unknown")
+    await tab.links.filter(has_text="Which side?").click()
+    await expect(tab.page.get_by_text("Not here yet")).to_be_visible()
+    await expect(tab.page.get_by_text("2 lines wait to be sent")).to_be_visible()
+    wire.mend()
+    await tab.shows("left", "right")
+    await expect(tab.alert).to_contain_text("Not done in “First night passage”: There is no command /unknown.")
+    async with client(server.ws(SAILING["session_id"])) as first:
+        await first.until(lambda: first.view.texts == [*SAID, "Are we there yet?", "Are we there yet?"])
+    await tab.answered()
+    await tab.links.filter(has_text="First night passage").click()
+    await tab.shows(*SAID, "Are we there yet?", "Are we there yet?")
+    await expect(tab.composer).to_have_value("/unknown")
+    # Also after a reload, and once only.
+    line = {"op_id": "waits", "text": "left again", "typed": True}
+    await tab.page.evaluate(
+        "(line) => sessionStorage.setItem('backchat.pending.other', JSON.stringify([{...line, at: Date.now()}]))", line
+    )
+    await tab.page.reload()
+    await tab.shows(*SAID, "Are we there yet?", "Are we there yet?")
+    async with client(server.ws("other")) as second:
+        await second.until(lambda: second.view.texts == ["left", "right", "left again", "left again"])
+    await tab.answered()
+    await tab.links.filter(has_text="Which side?").click()
+    await tab.shows("left", "right", "left again", "left again")
+
+
+async def test_a_session_that_cannot_be_loaded_yet_shows_nothing_of_the_one_before(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING, session("other", "left", "right", title="Which side?"))
+    Scripted(server)
+    user.expected = NETWORK
+    tab = await user.opens(wire.http)
+    await tab.submit("Go on")
+    await tab.submit("And then")
+    await expect(tab.waiting).to_have_count(1)
+    await expect(tab.stop).to_be_visible()
+    wire.cut()
+    await lost(tab)
+    await tab.links.filter(has_text="Which side?").click()
+    await expect(tab.page.get_by_text("Not here yet")).to_be_visible()
+    await expect(tab.queue).to_be_hidden()
+    await expect(tab.stop).to_be_hidden()
+    wire.mend()
+    await tab.shows("left", "right")
 
 
 async def test_a_line_that_may_have_arrived_is_not_given_back(

@@ -200,6 +200,24 @@ async def readable(tab: Tab) -> None:
     await accessible(tab)
 
 
+async def test_a_phone_that_is_turned_with_the_menu_open_has_room_for_both(
+    serve: Serve, given: Given, browser: Browser
+) -> None:
+    given(SAILING)
+    server = await serve()
+    async with person(browser, viewport=PHONE) as user:
+        tab = await user.opens(server.http)
+        await tab.connected()
+        await tab.page.get_by_role("button", name="Open the session list").click()
+        await tab.page.set_viewport_size({"width": 850, "height": 390})
+        await tab.composer.click()
+        await tab.submit("Ahoy")
+        await tab.shows(*SAID, "Ahoy", "Ahoy")
+        await fits(tab)
+        width = await tab.page.evaluate("document.querySelector('main').getBoundingClientRect().width")
+        assert width > 500
+
+
 async def test_on_a_phone_the_sessions_are_a_menu(serve: Serve, given: Given, browser: Browser) -> None:
     given(SAILING, session("other", "left", "right", title="Which side?"))
     server = await serve()

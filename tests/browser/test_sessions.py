@@ -11,6 +11,7 @@ from playwright.async_api import FilePayload, Route, expect
 from tests.browser.axe import accessible
 from tests.browser.chromium import NETWORK, Person, each
 from tests.browser.setting import SAILING, Given, Serve, session
+from tests.browser.wire import Wire
 from tests.support.client import PATIENCE, client
 from tests.support.scripted import Scripted
 from tests.support.server import Running
@@ -272,6 +273,43 @@ async def test_a_session_is_renamed_where_its_title_stands(server: Running, give
     await expect(tab.alert).to_be_empty()
 
 
+async def test_a_title_that_is_being_written_stays_so_where_its_session_moves_in_the_list(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING, session("other", "left", "right", title="Which side?"))
+    tab = await user.opens(server.http)
+    await each(tab.links, "First night passage", "Which side?")
+    await tab.act("Which side?", "Rename")
+    await tab.type("Half")
+    async with client(server.ws("other")) as other:
+        await other.say("Hello")
+        await expect(tab.sessions.locator("li").first).to_contain_text("4 messages")
+        field = tab.page.get_by_role("textbox", name="Title of the session")
+        await expect(field).to_be_focused()
+        await tab.type(" a title")
+        await tab.press("Enter")
+        await other.until(lambda: other.view.session["title"] == "Half a title")
+    await each(tab.links, "Half a title", "First night passage")
+
+
+async def test_a_search_that_failed_is_made_again_and_what_comes_back_is_found_again(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING, session("other", "left", "right", title="Which side?"))
+    user.expected = NETWORK
+    tab = await user.opens(wire.http)
+    await expect(tab.links).to_have_count(2)
+    wire.cut()
+    await tab.search.fill("left")
+    await expect(tab.alert).to_contain_text("The server cannot be reached.")
+    wire.mend()
+    await each(tab.links, "Which side?")
+    await tab.act("Which side?", "Delete")
+    await expect(tab.links).to_have_count(0)
+    await tab.notice.get_by_role("button", name="Undo").click()
+    await each(tab.links, "Which side?")
+
+
 async def test_all_sessions_are_searched_and_what_is_found_is_shown_at_its_place(
     server: Running, given: Given, user: Person
 ) -> None:
@@ -379,7 +417,7 @@ async def test_many_sessions_come_as_one_scrolls_and_the_arrow_keys_lead_through
         await tab.links.last.scroll_into_view_if_needed()
         await expect(tab.links).to_have_count(count)
     await expect(tab.page.get_by_role("button", name="Show more sessions")).to_be_hidden()
-    assert await tab.links.locator("bdi").all_text_contents() == [f"Number {n}" for n in range(120)]
+    assert await tab.links.locator(".name").all_text_contents() == [f"Number {n}" for n in range(120)]
     assert await headings.count() >= 4
     # One stop for the tab key, wherever one is in the list.
     await tab.links.first.focus()
@@ -512,13 +550,38 @@ async def test_files_are_imported_wherever_they_are_dropped(server: Running, use
     await expect(tab.links).to_have_count(2)
 
 
+async def test_an_archive_is_said_to_be_one(server: Running, user: Person) -> None:
+    tab = await user.opens(server.http)
+    await expect(tab.page.get_by_text("drop a file here")).to_be_visible()
+    await tab.page.evaluate(DROP, ["drop", [["export.zip", "PK\x03\x04..."]]])
+    await expect(tab.imported).to_contain_text("export.zip is an archive: unpack it")
+
+
+async def test_a_second_new_session_is_the_first_one_while_nothing_was_said_in_it(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    begin = tab.page.get_by_role("button", name="New session")
+    await begin.click()
+    await expect(tab.links).to_have_count(2)
+    await tab.connected()
+    await begin.click()
+    await expect(tab.composer).to_be_focused()
+    await tab.submit("Ahoy")
+    await tab.shows("Ahoy", "Ahoy")
+    await begin.click()
+    await tab.shows()
+    await expect(tab.links).to_have_count(3)
+
+
 async def test_a_file_that_is_too_large_is_said_to_be(serve: Serve, user: Person) -> None:
     user.expected = NETWORK
     server = await serve(import_bytes=1000)
     tab = await user.opens(server.http)
     await tab.page.evaluate(DROP, ["drop", [["large.json", "x" * 3_000_000], ["small.json", "x"]]])
     await expect(tab.imported.get_by_role("status")).to_have_text("Nothing imported, 2 failed.")
-    await expect(tab.imported).to_contain_text("large.json A request takes at most 1000 bytes.")
+    await expect(tab.imported).to_contain_text("large.json is too large to be sent from a page")
 
 
 async def test_an_address_with_a_message_leads_to_it_however_far_up(

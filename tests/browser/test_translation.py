@@ -36,7 +36,7 @@ const strange = (value) => {
 # What people, models and the server say stays as it is, and so does the name of the product.
 FOREIGN: Final = (
     "article .text, article .rendered, message-queue .text, dialog.people li, .failure span, .notice .text, time, bdi,"
-    " code, .brand, noscript, [role=option] span, command-palette .hint"
+    " .name, code, .brand, noscript, [role=option] span, command-palette .hint"
 )
 ENGLISH: Final = """(foreign) => {
     const said = [];
