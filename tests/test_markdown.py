@@ -3,6 +3,7 @@
 import contextlib
 import re
 import sys
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backchat import markdown
-from backchat.highlighting import CLASSES, LANGUAGES, MOST_CODE, highlighted
+from backchat import highlighting, markdown
+from backchat.highlighting import CLASSES, LANGUAGES, MOST_CODE, MOST_LINE, MOST_SPACE, _lexer, highlighted
 from backchat.markdown import TooMuch, rendered, settled, typed
 from backchat.page import static_directory
 from tests.support.hostile import TEXTS
@@ -124,14 +125,39 @@ def test_code_is_coloured_where_its_language_is_known() -> None:
 
 
 def test_code_that_is_long_is_not_coloured() -> None:
-    assert "<span" in highlighted("1" * MOST_CODE, "python", FOREVER)
-    assert highlighted("1" * (MOST_CODE + 1), "python", FOREVER) == "1" * (MOST_CODE + 1)
+    line = "1" * MOST_LINE
+    for code_, coloured in (
+        (line, True),
+        (line + "1", False),
+        ("1\n" * (MOST_CODE // 2), True),
+        ("1\n" * (MOST_CODE // 2) + "1", False),
+        ("1" + "\n" * MOST_SPACE, True),
+        # Lexers of C look from each empty line to the end of all.
+        ("1" + "\n" * (MOST_SPACE + 1), False),
+        ("1" + " \n\t\r" * (MOST_SPACE // 4) + " 1", False),
+    ):
+        html = highlighted(code_, "c", FOREVER)
+        assert ("<span" in html, Parsed(html).text) == (coloured, code_)
 
 
-def test_code_that_takes_long_is_not_coloured() -> None:
-    assert highlighted("1", "python", 0) == "1"
-    # Lexers of C look from each empty line to the end of all.
-    assert rendered("```c\n" + "\n" * (MOST_CODE - 1) + "1\n```") == code("\n" * (MOST_CODE - 1) + "1\n", "c")
+def test_code_that_takes_long_is_not_coloured(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((0.0, 1.0, 3.0))
+    monkeypatch.setattr(time, "thread_time", lambda: next(clock))
+    assert highlighted("1 1", "python", 2) == "1 1"
+
+
+def test_no_code_is_looked_at_once_the_time_for_it_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def used(language: str) -> None:
+        raise AssertionError(language)
+
+    monkeypatch.setattr(highlighting, "_lexer", used)
+    for seconds in (0, -1):
+        assert highlighted("1", "python", seconds) == "1"
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_there_are_colours_for_every_language(language: str) -> None:
+    assert _lexer(language) is not None
 
 
 @settings(deadline=None, max_examples=60)

@@ -3,6 +3,7 @@
 Heavy: it brings pygments. Import it late, and not on the event loop.
 """
 
+import re
 import time
 from functools import cache
 from html import escape
@@ -14,6 +15,11 @@ from pygments.token import Token  # type: ignore[import-untyped]
 
 MOST_CODE: Final = 20_000
 """Code of more characters than this is shown without colours: a lexer takes long over it."""
+MOST_LINE: Final = 1000
+"""Code with a line of more characters than this is shown without colours, too: a single regular expression of a lexer
+can take seconds over it, with the interpreter's lock held."""
+MOST_SPACE: Final = 200
+"""The same for more characters of white space than this in a row, line breaks included."""
 
 LANGUAGES: Final = {
     "bash", "bat", "c", "c++", "c#", "clojure", "cmake", "css", "dart", "diff", "docker", "elixir",
@@ -21,11 +27,11 @@ LANGUAGES: Final = {
     "java", "javascript", "json", "jsx", "julia", "kotlin", "less", "lua", "make", "matlab", "nasm", "nginx",
     "nim", "nix", "objective-c", "ocaml", "pascal", "perl", "php", "powershell", "protobuf", "python",
     "r", "ruby", "rust", "scala", "scheme", "scss", "sh", "sql", "swift", "tcl", "terraform", "tex", "toml",
-    "tsx", "typescript", "vb.net", "viml", "xml", "yaml", "zig",
+    "tsx", "typescript", "vb.net", "vim", "xml", "yaml", "zig",
 }  # fmt: skip
 """Whatever else a fence names is shown without colours. Lexers are made of regular expressions, some of which take very
-long over some texts, with the interpreter's lock held. Not all of these were tried with hostile code: what bounds them
-is MOST_CODE and, between two words only, the seconds that `highlighted` is given."""
+long over some texts, with the interpreter's lock held. Not all of these were tried with all hostile code: what bounds
+them is MOST_CODE, MOST_LINE and MOST_SPACE and, between two words only, the seconds that `highlighted` is given."""
 
 CLASSES: Final = {
     Token.Comment: "c",
@@ -57,11 +63,13 @@ CLASSES: Final = {
 """What has a class, with all that pygments counts among it; the same as pygments' own. static/transcript.css has the
 colours."""
 
+_SPACE: Final = re.compile(r"\s+")
+
 
 def highlighted(code: str, language: str, seconds: float) -> str:
-    """Code as HTML: escaped, and coloured where the language is known, the code is not too long, and that takes this
-    thread no more than so many seconds of computing."""
-    lexer = _lexer(language.lower()) if len(code) <= MOST_CODE else None
+    """Code as HTML: escaped, and coloured where the language is known, the code is of a kind that takes no lexer long,
+    and that takes this thread no more than so many seconds of computing."""
+    lexer = _lexer(language.lower()) if seconds > 0 and _is_bounded(code) else None
     if lexer is None:
         return escape(code)
     until = time.thread_time() + seconds
@@ -78,6 +86,12 @@ def highlighted(code: str, language: str, seconds: float) -> str:
         text = escape("".join(text for _, text in group))
         pieces.append(f'<span class="{name}">{text}</span>' if name else text)
     return "".join(pieces)
+
+
+def _is_bounded(code: str) -> bool:
+    if len(code) > MOST_CODE or max(map(len, code.split("\n"))) > MOST_LINE:
+        return False
+    return max(map(len, _SPACE.findall(code)), default=0) <= MOST_SPACE
 
 
 @cache
