@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backchat.store import search as index
-from backchat.store.base import Commit, Found, SessionInfo, first_commit, listed
+from backchat.store.base import Commit, Found, Listed, SessionInfo, first_commit, listed
 from backchat.store.search import TITLE, TOKENS
 from backchat.store.sqlite import MIGRATIONS, MOST_READ, Database
 from backchat.transcript import Cause, Created, Event, Message, Submitted, TakenBack, Titled, chained
@@ -384,6 +384,81 @@ def test_a_session_that_the_index_lost_fails_no_commit_and_is_found_by_what_come
         ]
         assert shared.write(later) == [None, None]
         assert sorted(ids(search(shared, "after"))) == ["s", "t"]
+
+
+def test_a_damaged_index_fails_no_commit_and_takes_what_came_once_it_is_mended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Database(tmp_path) as database:
+        catch_up(database)
+        assert database.write([beginning("s", "before", title="old")]) == [None]
+        (whole,) = database._db.execute("SELECT block FROM search_data WHERE id = 10").fetchone()
+    with contextlib.closing(sqlite3.connect(tmp_path / "backchat.db")) as db, db:
+        db.execute("UPDATE search_data SET block = x'00' WHERE id = 10")
+    with Database(tmp_path) as database:
+        for commit in (
+            Commit(session_id="s", events=(Event(2, AT, 1, Titled("next"), Cause()),), listed=titled_as("next")),
+            Commit(session_id="s", events=(Event(3, AT, 1, Titled("last"), Cause()),), listed=titled_as("last")),
+            beginning("t", "first", "second", title="named"),
+            beginning("u", "untitled"),
+        ):
+            database.behind = False
+            assert database.write([commit]) == [None]
+            assert database.behind
+        assert len(caplog.records) == caplog.text.count("the index of the search took nothing in") == 4
+        with pytest.raises(sqlite3.Error):
+            database.catch_up()
+        database._db.execute("UPDATE search_data SET block = ? WHERE id = 10", (whole,))
+        catch_up(database)
+        words = ("before", "old", "next", "last", "first", "second", "named", "untitled")
+        assert [ids(search(database, word)) for word in words] == [["s"], [], [], ["s"], ["t"], ["t"], ["t"], ["u"]]
+        check(database)
+
+
+def titled_as(title: str) -> Listed:
+    return listed(lived([("title", title)]).state)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE search_data SET block = x'00' WHERE id = 1",
+        "UPDATE search_data SET block = zeroblob(1000) WHERE id > 10",
+        "DELETE FROM search_data",
+        "DROP TABLE search_data",
+        "DROP TABLE search",
+        "DROP TABLE searched",
+        "DROP TABLE unsearched",
+    ],
+)
+def test_no_damage_to_the_index_fails_a_commit(tmp_path: Path, damage: str) -> None:
+    with Database(tmp_path) as database:
+        assert database.write([beginning("s", "before", title="old")]) == [None]
+    with contextlib.closing(sqlite3.connect(tmp_path / "backchat.db")) as db, db:
+        db.execute(damage)
+    with Database(tmp_path) as database:
+        titled = Commit(session_id="s", events=(Event(2, AT, 1, Titled("new"), Cause()),), listed=titled_as("new"))
+        assert database.write([titled, beginning("t", "one", "two")]) == [None, None]
+        assert database.write([beginning("u", *["x" * 100_000] * 2)]) == [None]
+        listed = database.sessions("local", None, 9)
+    assert sorted((one.session_id, one.title, one.message_count) for one in listed) == [
+        ("s", "new", 1),
+        ("t", None, 2),
+        ("u", None, 2),
+    ]
+
+
+def test_a_failure_of_the_disk_under_the_index_fails_the_commit(tmp_path: Path) -> None:
+    with Database(tmp_path) as database:
+        # As SQLite does by itself where the disk is full.
+        database._db.execute(
+            "CREATE TEMP TRIGGER full BEFORE UPDATE ON searched BEGIN SELECT RAISE(ROLLBACK, 'disk full'); END"
+        )
+        (error,) = database.write([beginning("s", "x", title="y")])
+        assert str(error) == "disk full"
+        assert database.sessions("local", None, 9) == []
+        assert database._db.execute("SELECT * FROM unsearched").fetchall() == []
+        assert database.write([beginning("s", "x")]) == [None]
 
 
 def test_what_could_not_be_committed_is_not_found(shared: Database) -> None:

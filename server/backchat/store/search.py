@@ -7,11 +7,13 @@ as it went in.
 
 What a commit brings is in the index with it, but for what is too much to be done at once (an import, a branch): that
 is left in `unsearched`, as ranges of messages, and taken in step by step. A range that begins with 0 has the title.
+So is what a damaged index does not take: all of it can be made again, and no commit fails because of it.
 """
 
+import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -35,11 +37,13 @@ MOST_EXAMINED: Final = 1_000_000
 """After how many characters it is given up; then the beginning of each text is shown that is still left."""
 
 _decode: Final = msgspec.json.Decoder().decode
+_log = logging.getLogger("backchat.store")
 
 
 def index(db: sqlite3.Connection, commits: Iterable[Commit]) -> bool:
     """Takes in what these commits, all of them just written, have brought; whether some of it is left for later. To be
-    called once for a transaction: FTS5 writes what it has with every savepoint."""
+    called once for a transaction: FTS5 writes what it has with every savepoint. Raises sqlite3.Error where SQLite has
+    rolled the transaction back."""
     titles: dict[str, str | None] = {}
     messages: dict[str, list[Message]] = {}
     for commit in _all(commits):
@@ -47,15 +51,32 @@ def index(db: sqlite3.Connection, commits: Iterable[Commit]) -> bool:
             titles[commit.session_id] = commit.listed.title
         if commit.added:
             messages.setdefault(commit.session_id, []).extend(added.message for added in commit.added)
-    rows = []
-    for session_id in titles.keys() | messages.keys():
-        # Most often new. Should it be missing for another reason, no commit may fail because of it.
-        db.execute("INSERT OR IGNORE INTO searched (session_id) VALUES (?)", (session_id,))
-        found = db.execute("SELECT number, session_id, title FROM searched WHERE session_id = ?", (session_id,))
-        rows.append(found.fetchone())
+    if not (titles or messages):
+        return False
+    try:
+        with _savepoint(db):
+            left = _index(db, titles, messages)
+            # Makes FTS5 write what it has, here and not in the COMMIT.
+            with _savepoint(db):
+                return left
+    except sqlite3.Error as error:
+        if not db.in_transaction:
+            raise
+        _log.error("the index of the search took nothing in: %s", error)
+    try:
+        with _savepoint(db):
+            _leave(db, titles, messages)
+    except sqlite3.Error as error:
+        if not db.in_transaction:
+            raise
+        _log.error("nor could that be left for later; it will not be found: %s", error)
+    return True
+
+
+def _index(db: sqlite3.Connection, titles: Mapping[str, str | None], messages: Mapping[str, Sequence[Message]]) -> bool:
     left = AT_ONCE
     # In the order of their rowids, or FTS5 would write each apart.
-    for number, session_id, title in sorted(rows):
+    for number, session_id, title in sorted(_numbered(db, titles.keys() | messages.keys())):
         for message in messages.get(session_id, ()):
             if left < 0:
                 until = messages[session_id][-1].id
@@ -64,6 +85,41 @@ def index(db: sqlite3.Connection, commits: Iterable[Commit]) -> bool:
             left -= _take_in(db, number, message.id, searched_content(message.content))
         _retitle(db, number, title, titles.get(session_id, title))
     return left < 0
+
+
+def _leave(db: sqlite3.Connection, titles: Mapping[str, str | None], messages: Mapping[str, Sequence[Message]]) -> None:
+    for number, session_id, _ in _numbered(db, titles.keys() | messages.keys()):
+        ranges = [(number, 0, 0)] if session_id in titles else []
+        if session_id in messages:
+            ranges.append((number, messages[session_id][0].id, messages[session_id][-1].id))
+        # The title may be among what was left before.
+        db.executemany("INSERT OR IGNORE INTO unsearched VALUES (?, ?, ?)", ranges)
+
+
+def _numbered(db: sqlite3.Connection, session_ids: Iterable[str]) -> list[tuple[int, str, str | None]]:
+    """The rows of `searched` for these sessions."""
+    rows = []
+    for session_id in session_ids:
+        # Most often new. Should it be missing for another reason, no commit may fail because of it.
+        db.execute("INSERT OR IGNORE INTO searched (session_id) VALUES (?)", (session_id,))
+        found = db.execute("SELECT number, session_id, title FROM searched WHERE session_id = ?", (session_id,))
+        rows.append(found.fetchone())
+    return rows
+
+
+@contextmanager
+def _savepoint(db: sqlite3.Connection) -> Iterator[None]:
+    """What is done within is done whole or, where it raises sqlite3.Error, not at all."""
+    db.execute("SAVEPOINT step")
+    try:
+        yield
+    except sqlite3.Error:
+        # Some failures (a full disk) have rolled the whole transaction back already.
+        if db.in_transaction:
+            db.execute("ROLLBACK TO step")
+            db.execute("RELEASE step")
+        raise
+    db.execute("RELEASE step")
 
 
 def catch_up(db: sqlite3.Connection) -> bool:
