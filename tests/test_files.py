@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from starlette.requests import Request
+from starlette.types import Message
 from websockets.asyncio.client import connect
 
 from backchat import api
+from backchat.errors import TimedOut
 from backchat.importer import import_files
 from backchat.store.sqlite import Database
 from tests.support.client import PATIENCE, Json, client, eventually
@@ -258,15 +262,76 @@ async def test_an_import_is_bounded(tmp_path: Path) -> None:
             assert code(await http.post("/api/import", params=query, content=b"{}")) == (400, "invalid_params")
 
 
-async def test_a_body_that_does_not_arrive_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "BODY_SECONDS", 0.05)
+@pytest.mark.parametrize("begun", [b"", b"["])
+@pytest.mark.parametrize("bound", ["BODY_SECONDS", "STALL_SECONDS"])
+async def test_a_body_that_does_not_arrive_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, begun: bytes
+) -> None:
+    monkeypatch.setattr(api, bound, 0.05)
 
     async with running(tmp_path, import_bytes=1024) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(b"POST /api/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n[")
+        writer.write(b"POST /api/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n" + begun)
         async with asyncio.timeout(PATIENCE):
             assert (await reader.readline()).split()[1] == b"408"
         writer.close()
+
+
+async def test_a_body_that_goes_on_arriving_is_waited_for_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, import_bytes=10 * api.BYTES_PER_SECOND) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        arriving = server.backchat._api._arriving
+        writer.write(b"POST /api/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n[")
+        await eventually(lambda: arriving)
+        (limit,) = arriving
+        until = [limit.when() or 0.0]
+        for stall in (31.0, 32.0, 1e6):
+            monkeypatch.setattr(api, "STALL_SECONDS", stall)
+            writer.write(b" ")
+            await eventually(lambda: limit.when() != until[-1])
+            until.append(limit.when() or 0.0)
+        assert until == sorted(until)
+        assert until[-1] <= until[0] + 10
+        writer.write(b"]")
+        async with asyncio.timeout(PATIENCE):
+            assert (await reader.readline()).split()[1] == b"200"
+        writer.close()
+
+
+async def test_a_body_that_goes_on_arriving_is_given_up_once_the_server_goes_down(server: Running) -> None:
+    ours = api.Api(server.backchat.sessions, server.backchat._access, backend="echo", most_bytes=9, import_bytes=9)
+
+    async def receive() -> Message:
+        if ours._draining:
+            await asyncio.Event().wait()
+        ours.drain()
+        return {"type": "http.request", "body": b"[", "more_body": True}
+
+    with pytest.raises(TimedOut):
+        async with asyncio.timeout(PATIENCE):
+            await ours._read(Request({"type": "http"}, receive), 9)
+
+
+async def test_an_upload_that_breaks_off_is_no_defect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(tmp_path) as server, http_of(server) as http:
+        # uvicorn passes nothing on to the root logger.
+        log = logging.getLogger("uvicorn.error")
+        log.addHandler(caplog.handler)
+        try:
+            ours = server.backchat._api
+            for path in ("/api/import", "/api/sessions"):
+                _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n[".encode())
+                await eventually(lambda: ours._arriving)
+                writer.close()
+                await eventually(lambda: not ours._arriving)
+            await eventually(lambda: server.connections == [])
+            assert (await http.get("/healthz")).status_code == 200
+        finally:
+            log.removeHandler(caplog.handler)
+    assert caplog.text == ""
 
 
 async def test_others_go_on_while_a_file_is_imported(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
@@ -36,6 +36,8 @@ MOST_SESSIONS: Final = 200
 BODY_SECONDS: Final = 30.0
 """How long the body of a request may take to arrive, and how much longer one of these many bytes may:"""
 BYTES_PER_SECOND: Final = 128 * 1024
+STALL_SECONDS: Final = 30.0
+"""How long nothing more of a body may arrive before it is given up."""
 MOST_IMPORTS: Final = 2
 """How many files are in memory at once; the others wait to be read."""
 MOST_FAILED: Final = 100
@@ -239,18 +241,25 @@ class Api:
             # Whoever has waited until now is in no list of what `drain` ends.
             raise TimedOut("The server is going down.")
         body = bytearray()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + BODY_SECONDS + most / BYTES_PER_SECOND
         try:
-            async with asyncio.timeout(BODY_SECONDS + most / BYTES_PER_SECOND) as limit:
+            async with asyncio.timeout_at(min(end, loop.time() + STALL_SECONDS)) as limit:
                 self._arriving.add(limit)
                 try:
                     async for chunk in request.stream():
                         body += chunk
                         if len(body) > most:
                             raise TooLarge(f"A request takes at most {most} bytes.")
+                        if not self._draining:
+                            limit.reschedule(min(end, loop.time() + STALL_SECONDS))
                 finally:
                     self._arriving.discard(limit)
         except TimeoutError as error:
             raise TimedOut("The request took too long to arrive.") from error
+        except ClientDisconnect as error:
+            # Nobody hears the answer, but what is not answered would be logged as a defect.
+            raise TimedOut("The request broke off.") from error
         return bytes(body)
 
 

@@ -68,7 +68,7 @@ class TooLarge(BackchatError):
 
 
 class TimedOut(BackchatError):
-    """A request that took longer to arrive than the server waits."""
+    """A request that took longer to arrive than the server waits, or never arrived whole."""
 
     name = "timed_out"
     status = 408
