@@ -276,9 +276,10 @@ async def test_a_session_is_renamed_where_its_title_stands(server: Running, give
 async def test_a_title_that_is_being_written_stays_so_where_its_session_moves_in_the_list(
     server: Running, given: Given, user: Person
 ) -> None:
-    given(SAILING, session("other", "left", "right", title="Which side?"))
-    tab = await user.opens(server.http)
-    await each(tab.links, "First night passage", "Which side?")
+    given(SAILING, session("other", "left", "right", title="Which side?"), session("third", "up", title="Third"))
+    tab = await user.opens(server.http, "/s/other")
+    await tab.connected()
+    await each(tab.links, "First night passage", "Third", "Which side?")
     await tab.act("Which side?", "Rename")
     await tab.type("Half")
     async with client(server.ws("other")) as other:
@@ -289,7 +290,7 @@ async def test_a_title_that_is_being_written_stays_so_where_its_session_moves_in
         await tab.type(" a title")
         await tab.press("Enter")
         await other.until(lambda: other.view.session["title"] == "Half a title")
-    await each(tab.links, "Half a title", "First night passage")
+    await each(tab.links, "Half a title", "First night passage", "Third")
 
 
 async def test_a_search_that_failed_is_made_again_and_what_comes_back_is_found_again(
