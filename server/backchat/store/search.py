@@ -13,7 +13,7 @@ So is what a damaged index does not take: all of it can be made again, and no co
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any, Final
 
 import msgspec
@@ -53,23 +53,25 @@ def index(db: sqlite3.Connection, commits: Iterable[Commit]) -> bool:
             messages.setdefault(commit.session_id, []).extend(added.message for added in commit.added)
     if not (titles or messages):
         return False
+    # Both savepoints are released by the COMMIT: a statement less for each commit.
+    db.execute("SAVEPOINT begun")
     try:
-        with _savepoint(db):
-            left = _index(db, titles, messages)
-            # Makes FTS5 write what it has, here and not in the COMMIT.
-            with _savepoint(db):
-                return left
+        left = _index(db, titles, messages)
+        # Makes FTS5 write what it has, here and not in the COMMIT.
+        db.execute("SAVEPOINT written")
+        return left
     except sqlite3.Error as error:
         if not db.in_transaction:
+            # SQLite has rolled all of it back, as it does where the disk is full.
             raise
+        db.execute("ROLLBACK TO begun")
         _log.error("the index of the search took nothing in: %s", error)
     try:
-        with _savepoint(db):
-            _leave(db, titles, messages)
+        _leave(db, titles, messages)
     except sqlite3.Error as error:
         if not db.in_transaction:
             raise
-        _log.error("nor could that be left for later; it will not be found: %s", error)
+        _log.error("nor could all of that be left for later; it will not be found: %s", error)
     return True
 
 
@@ -105,21 +107,6 @@ def _numbered(db: sqlite3.Connection, session_ids: Iterable[str]) -> list[tuple[
         found = db.execute("SELECT number, session_id, title FROM searched WHERE session_id = ?", (session_id,))
         rows.append(found.fetchone())
     return rows
-
-
-@contextmanager
-def _savepoint(db: sqlite3.Connection) -> Iterator[None]:
-    """What is done within is done whole or, where it raises sqlite3.Error, not at all."""
-    db.execute("SAVEPOINT step")
-    try:
-        yield
-    except sqlite3.Error:
-        # Some failures (a full disk) have rolled the whole transaction back already.
-        if db.in_transaction:
-            db.execute("ROLLBACK TO step")
-            db.execute("RELEASE step")
-        raise
-    db.execute("RELEASE step")
 
 
 def catch_up(db: sqlite3.Connection) -> bool:
