@@ -369,6 +369,35 @@ async def test_lines_that_wait_are_sent_also_where_another_session_has_been_open
     await tab.shows("left", "right", "left again", "left again")
 
 
+async def test_what_was_written_in_a_tab_that_is_closed_is_there_in_the_next(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    tab, beside = await user.opens(wire.http), await user.opens(wire.http)
+    for one in (tab, beside):
+        await one.connected()
+    wire.cut()
+    await lost(tab)
+    await tab.submit("Are we there yet?")
+    await expect(tab.pending).to_contain_text("Not sent yet")
+    await tab.composer.fill("And n")
+    await tab.page.close()
+    wire.mend()
+    following = await user.opens(wire.http)
+    await following.shows(*SAID, "Are we there yet?", "Are we there yet?")
+    await expect(following.composer).to_have_value("And n")
+    await expect(beside.composer).to_have_value("")
+    # Where it is written from now on.
+    await following.composer.fill("")
+    await following.page.reload()
+    await following.shows(*SAID, "Are we there yet?", "Are we there yet?")
+    await expect(following.composer).to_have_value("")
+    another = await user.opens(wire.http)
+    await another.shows(*SAID, "Are we there yet?", "Are we there yet?")
+    await expect(another.composer).to_have_value("")
+
+
 async def test_a_session_that_cannot_be_loaded_yet_shows_nothing_of_the_one_before(
     server: Running, given: Given, user: Person, wire: Wire
 ) -> None:
