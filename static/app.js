@@ -114,16 +114,38 @@ function elsewhere(here, type, detail) {
   const { submit, result, error } = detail ?? {};
   if (type === "settled" && error && submit.typed) {
     composer.keepFor(here.id, submit.text);
-    notices.error(frame.notDoneIn(strings.titled(known(here.id)?.title), error.message));
+    notices.error(frame.notDoneIn(titleOf(here.id), error.message));
   } else if (type === "settled" && result?.command === "queue" && result.prefill) {
     composer.keepFor(here.id, asMessage(result.prefill, composer.commands));
   }
+  if (type === "state" && detail.state === "closed") over(here, detail.code);
   if (left.get(here.id) === here && !waits(here)) {
     left.delete(here.id);
     here.socket.close();
+    if (here.socket.pending.some(({ held }) => held)) notices.notice(frame.heldIn(titleOf(here.id)), [{ label: frame.openIt, act: () => go(here.id) }]);
   }
   drawConnection();
 }
+
+function over(here, code) {
+  if (code === 4401) return void signIn.ask().then(sendElsewhere);
+  const unsent = here.socket.abandon().filter(({ typed }) => typed);
+  if (unsent.length === 0) return;
+  composer.keepFor(here.id, unsent.map(({ text }) => text).join("\n"));
+  notices.error(frame.notDoneIn(titleOf(here.id), connected.gone[code] ?? connected.closed));
+}
+
+// What was written in sessions that are not on screen, before a reload or in another tab.
+function sendElsewhere() {
+  for (const id of unsentIn()) {
+    if (id === current.id || left.has(id)) continue;
+    const here = { ...nothingOpen(), id };
+    attach(here);
+    leave(here);
+  }
+}
+
+const titleOf = (id) => strings.titled(known(id)?.title);
 
 // --- what the server says
 
@@ -540,12 +562,7 @@ addEventListener("keydown", ({ key, isComposing, shiftKey, ctrlKey, altKey, meta
 addEventListener("popstate", route);
 
 route();
-// What was written before a reload in sessions that are not on screen.
-for (const id of unsentIn().filter((one) => one !== current.id)) {
-  const here = { ...nothingOpen(), id };
-  attach(here);
-  leave(here);
-}
+sendElsewhere();
 // Needed before a session is open; `attached` says the same again.
 ask(api.getCommands).then((known) => {
   composer.commands = known.commands;

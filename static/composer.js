@@ -161,6 +161,8 @@ class MessageComposer extends HTMLElement {
 
   #write(value) {
     this.field.value = value;
+    this.field.dir = "auto"; // of another text, see #measure
+    this.grow.classList.remove("long");
     this.#changed();
   }
 

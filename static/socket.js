@@ -106,6 +106,7 @@ export class SessionSocket extends EventTarget {
   #sendAll() {
     const { pending, send } = connected(this.pending, Date.now());
     this.#keep(pending);
+    if (this.state !== "open") return; // whoever heard it may have closed it
     send.forEach((submit) => this.#sendSubmit(submit));
   }
 

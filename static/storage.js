@@ -11,12 +11,14 @@ export function recall(key, where = "sessionStorage") {
   }
 }
 
+// Whether it could be; otherwise it is kept in memory only.
 export function remember(key, value, where = "sessionStorage") {
   try {
     if (value === null || value.length === 0) window[where].removeItem(KEY + key);
     else window[where].setItem(KEY + key, JSON.stringify(value));
+    return true;
   } catch {
-    // Kept in memory only.
+    return false;
   }
 }
 
@@ -34,28 +36,32 @@ function keysOf(where) {
   }
 }
 
-// What was being written in a tab that is closed is there for the next one; a reload finds its own still there. A line that both
-// should have is applied once: it keeps its op_id.
+// What was being written in a tab that is closed is there for the next one; a reload finds its own still there. A line that two tabs
+// should then have is applied once, as it keeps its op_id; of a draft both have a copy.
 const WRITTEN = /^backchat\.(draft|pending)\./;
 const LEFT = "left.";
 
-addEventListener("pagehide", () => {
+addEventListener("pagehide", ({ persisted }) => {
+  if (persisted) return; // it may come back, and goes on then
   for (const key of keysOf("sessionStorage")) {
     if (!WRITTEN.test(key)) continue;
     const name = key.slice(KEY.length);
-    remember(LEFT + name, together(recall(LEFT + name, "localStorage"), recall(name)), "localStorage");
+    remember(LEFT + name, together(recall(LEFT + name, "localStorage"), typed(recall(name))), "localStorage");
   }
 });
 
 for (const key of keysOf("localStorage")) {
   if (!key.startsWith(KEY + LEFT)) continue;
   const name = key.slice((KEY + LEFT).length);
-  remember(name, recall(name) ?? recall(LEFT + name, "localStorage"));
-  remember(LEFT + name, null, "localStorage");
+  const [own, others] = [recall(name), recall(LEFT + name, "localStorage")];
+  if (remember(name, own === null ? others : together(others, own))) remember(LEFT + name, null, "localStorage");
 }
 
-// Lines of both; of two drafts the later one.
+// Of lines those of both; of two drafts the second.
 function together(before, now) {
   if (!Array.isArray(before) || !Array.isArray(now)) return now;
   return [...before.filter(({ op_id: id }) => !now.some((line) => line.op_id === id)), ...now];
 }
+
+// What a button did was meant for the moment.
+const typed = (written) => (Array.isArray(written) ? written.filter((line) => line.typed) : written);

@@ -277,6 +277,8 @@ export const frame = {
     system: () => "changed the system prompt",
   },
   showBefore: "Show what was there before",
+  heldIn: (title) => `What you wrote in “${title}” a while ago was not sent. Is it still meant?`,
+  openIt: "Open it",
   notDoneIn: (title, why) => `Not done in “${title}”: ${why} Your line is back there.`,
 
   model: { name: "Model", none: "Server’s choice", placeholder: "Find a model", other: (name) => `Use “${name}”` },

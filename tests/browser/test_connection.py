@@ -398,6 +398,56 @@ async def test_what_was_written_in_a_tab_that_is_closed_is_there_in_the_next(
     await expect(another.composer).to_have_value("")
 
 
+async def test_lines_of_tabs_that_are_closed_join_those_of_the_next_but_no_button_is_pressed_later(
+    server: Running, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    tab = await user.opens(server.http)
+    await tab.shows(*SAID)
+    await tab.page.evaluate(
+        """(key) => {
+        const line = (text, typed) => ({ op_id: text, text, typed, at: Date.now() });
+        addEventListener("pagehide", () => {
+            sessionStorage.setItem(`backchat.pending.${key}`, JSON.stringify([line("mine", true)]));
+            localStorage.setItem(`backchat.left.pending.${key}`, JSON.stringify([line("theirs", true)]));
+        });
+        dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
+        sessionStorage.setItem("backchat.pending.none", JSON.stringify([line("/undo", false)]));
+        sessionStorage.setItem("backchat.draft.none", JSON.stringify("a draft"));
+    }""",
+        SAILING["session_id"],
+    )
+    left = "() => Object.keys(localStorage).filter((key) => key.includes('.left.'))"
+    assert await tab.page.evaluate(left) == [f"backchat.left.pending.{SAILING['session_id']}"], "it may still come back"
+    await tab.page.reload()
+    await tab.shows(*SAID, "theirs", "theirs", "mine", "mine")
+    assert await tab.page.evaluate(left) == []
+    await tab.page.evaluate("() => dispatchEvent(new PageTransitionEvent('pagehide'))")
+    assert await tab.page.evaluate(left) == ["backchat.left.draft.none"]
+
+
+async def test_lines_for_a_session_that_is_gone_come_back_into_its_draft(
+    server: Running, given: Given, user: Person, wire: Wire
+) -> None:
+    given(SAILING, session("other", "left", "right", title="Which side?"))
+    user.expected = NETWORK
+    tab = await user.opens(wire.http)
+    await tab.connected()
+    wire.cut()
+    await lost(tab)
+    await tab.submit("Are we there yet?")
+    await tab.links.filter(has_text="Which side?").click()
+    async with httpx.AsyncClient() as http:
+        await http.delete(f"{server.http}/api/sessions/{SAILING['session_id']}")
+    wire.mend()
+    await expect(tab.alert).to_contain_text("This session was deleted. Your line is back there.")
+    await tab.answered()
+    async with httpx.AsyncClient() as http:
+        await http.post(f"{server.http}/api/sessions/{SAILING['session_id']}/restore")
+    await tab.links.filter(has_text="First night passage").click()
+    await expect(tab.composer).to_have_value("Are we there yet?")
+
+
 async def test_a_session_that_cannot_be_loaded_yet_shows_nothing_of_the_one_before(
     server: Running, given: Given, user: Person, wire: Wire
 ) -> None:
