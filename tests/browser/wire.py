@@ -48,6 +48,10 @@ class Wire:
             return
         with contextlib.suppress(OSError):
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._to)
+            if not self._up:  # cut meanwhile
+                inner_writer.transport.abort()
+                writer.transport.abort()
+                return
             self._writers |= {writer, inner_writer}
             try:
                 await asyncio.gather(
