@@ -411,9 +411,9 @@ async def test_lines_of_tabs_that_are_closed_join_those_of_the_next_but_no_butto
             sessionStorage.setItem(`backchat.pending.${key}`, JSON.stringify([line("mine", true)]));
             localStorage.setItem(`backchat.left.pending.${key}`, JSON.stringify([line("theirs", true)]));
         });
-        dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
         sessionStorage.setItem("backchat.pending.none", JSON.stringify([line("/undo", false)]));
         sessionStorage.setItem("backchat.draft.none", JSON.stringify("a draft"));
+        dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
     }""",
         SAILING["session_id"],
     )
