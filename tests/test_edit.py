@@ -239,7 +239,7 @@ async def test_an_edit_with_an_image_is_asked_with_the_image_and_shown_to_everyo
             await one.request("submit", content=[text("What is this?"), IMAGE])
             await two.until(lambda: len(two.view.messages) == 2)
             await two.submit("/edit And this?", if_revision=two.view.revision, op_id="e")
-            await one.until(lambda: len(one.view.messages) == 2 and one.view.run is None and len(replies.prompts) == 2)
+            await one.until(lambda: len(one.named("run.ended")) == 2)
             expected = [text("And this?"), IMAGE]
             assert replies.prompts[-1].messages[-1].content == expected
             assert one.view.texts[0] == expected

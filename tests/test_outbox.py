@@ -1,14 +1,17 @@
 """The outbox: order, merging, bounds."""
 
+import asyncio
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backchat import frames
-from backchat.frames import RunDelta
-from backchat.outbox import MOST_TOGETHER, Outbox
+from backchat.frames import RunDelta, Who
+from backchat.hub.local import LocalHub
+from backchat.outbox import MOST_TOGETHER, Burst, Cut, Outbox, Sent, texts
 
 
 def push_delta(outbox: Outbox, run_id: str, offset: int, text: str) -> None:
@@ -20,8 +23,8 @@ async def drained(outbox: Outbox) -> list[Any]:
     """All that the outbox gives, once it is closed."""
     outbox.close(1000, "")
     out: list[Any] = []
-    while together := await outbox.get():
-        out.extend(json.loads(frame) for frame in together)
+    while together := outbox.get():
+        out.extend(json.loads(frame) for frame in texts(together))
     return out
 
 
@@ -67,7 +70,7 @@ async def test_too_many_waiting_frames_close_the_outbox_and_are_dropped() -> Non
     outbox.push("0")
     assert outbox.closing is not None
     assert outbox.closing[0] == 4008
-    assert await outbox.get() == []
+    assert outbox.get() == []
 
 
 async def test_too_much_waiting_text_closes_the_outbox_whether_merged_or_not() -> None:
@@ -84,7 +87,7 @@ async def test_one_frame_of_any_size_may_wait_alone() -> None:
     outbox = Outbox(1, 10)
     outbox.push("0" * 1000)
     assert outbox.closing is None
-    assert await outbox.get() == ["0" * 1000]
+    assert outbox.get() == ["0" * 1000]
 
 
 async def test_frames_go_together_up_to_a_size_and_the_rest_still_counts() -> None:
@@ -92,10 +95,199 @@ async def test_frames_go_together_up_to_a_size_and_the_rest_still_counts() -> No
     frame = "0" * (MOST_TOGETHER // 2)
     for _ in range(5):
         outbox.push(frame)
-    assert await outbox.get() == [frame] * 2
+    assert outbox.get() == [frame] * 2
     outbox.push(frame)
     outbox.push(frame)
     outbox.push(frame)
     assert outbox.closing is None
     outbox.push(frame)
     assert outbox.closing is not None
+
+
+# Sending at once, and bursts.
+
+
+class Peer:
+    """A writer whose peer takes so many writes, and then no more until the task has waited for it."""
+
+    def __init__(self, outbox: Outbox, takes: int) -> None:
+        self._outbox = outbox
+        self._most = self._takes = takes
+        self.got: list[str] = []
+        self.closed = asyncio.Event()
+
+    def send_now(self, together: list[Sent]) -> bool:
+        if self._takes == 0:
+            return False
+        self._takes -= 1
+        self.got += texts(together)
+        return True
+
+    def start(self) -> None:
+        self.task = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        while together := self._outbox.get():
+            await asyncio.sleep(0)
+            self._takes = self._most
+            # It might take more now, but the task comes to it some time after.
+            await asyncio.sleep(0)
+            self.got += texts(together)
+        if self._outbox.closing is not None:
+            self.closed.set()
+
+
+@pytest.mark.parametrize("takes", [0, 1, 2, 10**9])
+@pytest.mark.parametrize("pause", [1, 2, 3, 7])
+async def test_what_is_sent_at_once_and_what_is_refused_leave_in_one_order(takes: int, pause: int) -> None:
+    outbox = Outbox(10**6, 10**9)
+    peer = Peer(outbox, takes)
+    outbox.push("first")
+    outbox.send_to(peer)
+    for number in range(60):
+        outbox.push(str(number))
+        for _ in range(number % pause):
+            await asyncio.sleep(0)
+    outbox.close(1000, "")
+    await peer.closed.wait()
+    assert peer.got == ["first", *map(str, range(60))]
+
+
+async def test_what_comes_in_one_round_of_the_loop_is_one_write() -> None:
+    outbox = Outbox(10**6, 10**9)
+    peer = Peer(outbox, 1)
+    outbox.send_to(peer)
+    burst = Burst()
+    outbox.follow(burst)
+    burst.add("1")
+    outbox.push("2")
+    burst.add("3")
+    outbox.leave()
+    await asyncio.sleep(0)
+    assert peer.got == ["1", "2", "3"]
+
+
+Does = tuple[str, int]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["publish", "push", "subscribe", "unsubscribe", "round"]), st.integers(0, 2)),
+        min_size=20,
+        max_size=60,
+    )
+)
+async def test_each_subscriber_gets_what_is_published_and_what_is_its_own_in_the_order_in_which_they_came(
+    does: list[Does],
+) -> None:
+    hub = LocalHub()
+    hub.close()  # nobody is told who comes and goes
+    outboxes = [Outbox(10**6, 10**9) for _ in range(3)]
+    expected: list[list[str]] = [[] for _ in outboxes]
+    attached: set[int] = set()
+    for at, (what, number) in enumerate(does):
+        match what:
+            case "publish":
+                hub.publish("s", str(at))
+                for one in attached:
+                    expected[one].append(str(at))
+            case "push":
+                outboxes[number].push(str(at))
+                expected[number].append(str(at))
+            case "subscribe":
+                if number not in attached:
+                    hub.subscribe("s", Who(str(number), "amber heron"), outboxes[number])
+                attached.add(number)
+            case "unsubscribe":
+                hub.unsubscribe("s", str(number))
+                attached.discard(number)
+            case _:
+                await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [[str(frame) for frame in await drained(outbox)] for outbox in outboxes] == expected
+
+
+@given(st.lists(st.integers(1, 30_000), min_size=1, max_size=30), st.data())
+async def test_a_burst_is_the_same_bytes_however_it_is_cut(sizes: list[int], data: st.DataObject) -> None:
+    burst = Burst()
+    frames = [str(number % 10) * size for number, size in enumerate(sizes)]
+    # Some are added once others have been made bytes of.
+    for number, frame in enumerate(frames):
+        burst.add(frame)
+        if data.draw(st.booleans()):
+            start = data.draw(st.integers(0, number))
+            assert burst.framed(start, number + 1, str.encode) == "".join(frames[start : number + 1]).encode()
+    cut: Cut | None = Cut(burst, 0, len(frames))
+    seen = b""
+    while cut is not None:
+        some, cut = cut.split(data.draw(st.integers(1, MOST_TOGETHER)))
+        assert len(some) > 0
+        assert some.size == sum(map(len, some.texts))
+        seen += some.framed(str.encode)
+    assert seen == "".join(frames).encode()
+
+
+async def test_the_frames_of_a_burst_count_like_any_other() -> None:
+    for most_frames, most_characters in ((3, 10**9), (10**6, 3)):
+        outbox, burst = Outbox(most_frames, most_characters), Burst()
+        outbox.follow(burst)
+        for _ in range(5):
+            burst.add("0")
+        outbox.leave()
+        assert outbox.closing is not None
+        assert outbox.closing[0] == 4008
+
+
+async def test_a_long_burst_does_not_leave_as_one_so_that_the_rest_still_counts() -> None:
+    outbox, burst = Outbox(10**6, 10**9), Burst()
+    outbox.follow(burst)
+    for _ in range(4):
+        burst.add("0" * (MOST_TOGETHER // 2))
+    outbox.leave()
+    assert [len(list(texts(outbox.get()))) for _ in range(2)] == [2, 2]
+
+
+async def test_nothing_is_sent_once_the_connection_has_ended() -> None:
+    outbox = Outbox(10**6, 10**9)
+    peer = Peer(outbox, 0)
+    outbox.send_to(peer)
+    outbox.push("1")
+    outbox.send_to(None)
+    await asyncio.sleep(0)
+    outbox.push("2")
+    await asyncio.sleep(0)
+    assert not hasattr(peer, "task")
+
+
+async def test_what_a_burst_holds_is_sent_before_the_connection_closes() -> None:
+    outbox, burst = Outbox(10**6, 10**9), Burst()
+    outbox.follow(burst)
+    burst.add("1")
+    outbox.close(4410, "")
+    assert list(texts(outbox.get())) == ["1"]
+
+
+async def test_who_follows_another_burst_has_taken_all_of_the_one_before() -> None:
+    outbox, burst = Outbox(10**6, 10**9), Burst()
+    outbox.follow(burst)
+    burst.add("1")
+    outbox.follow(Burst())
+    assert list(texts(outbox.get())) == ["1"]
+
+
+async def test_a_defect_while_frames_are_sent_loses_none_of_them() -> None:
+    def broken(_: list[Sent]) -> bool:
+        raise ZeroDivisionError
+
+    outbox = Outbox(10**6, 10**9)
+    peer = Peer(outbox, 10**9)
+    send_now = peer.send_now
+    outbox.send_to(peer)
+    peer.send_now = broken  # type: ignore[assignment]
+    outbox.push("1")
+    await asyncio.sleep(0)
+    peer.send_now = send_now  # type: ignore[method-assign]
+    outbox.push("2")
+    outbox.close(1000, "")
+    await peer.closed.wait()
+    assert peer.got == ["1", "2"]

@@ -20,6 +20,7 @@ from backchat.frames import Who
 from backchat.hub import local
 from backchat.hub.local import MOST_PRESENT, LocalHub
 from backchat.names import MOST_NAME, checked_name, made_up_name
+from backchat.outbox import Burst
 from backchat.store.sqlite import MIGRATIONS, Database
 from tests.support.client import Client, Json, client, eventually
 from tests.support.scripted import Scripted
@@ -218,6 +219,12 @@ class Heard:
 
     def push_delta(self, delta: Any, frame: str) -> None:
         raise AssertionError("nothing is being written here")
+
+    def follow(self, burst: Burst) -> None:
+        raise AssertionError("nothing is published here")
+
+    def leave(self) -> None:
+        pass
 
     def close(self, code: int, reason: str) -> None:
         raise AssertionError((code, reason))

@@ -22,6 +22,7 @@ from backchat import frames, transcript
 from backchat.frames import Presence, Who
 from backchat.hub.local import LocalHub
 from backchat.importer import import_files
+from backchat.outbox import Burst
 from backchat.registry import Sessions
 from backchat.sessions import RESUMABLE, Session
 from backchat.store.sqlite import Database
@@ -301,6 +302,12 @@ class Heard:
 
     def push_delta(self, delta: Any, frame: str) -> None:
         raise AssertionError("nothing is being written here")
+
+    def follow(self, burst: Burst) -> None:
+        raise AssertionError("nothing is published here")
+
+    def leave(self) -> None:
+        pass
 
     def close(self, code: int, reason: str) -> None:
         raise AssertionError((code, reason))

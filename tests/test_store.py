@@ -8,7 +8,9 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -203,6 +205,30 @@ def test_a_checkpoint_is_there_until_its_run_ends(tmp_path: Path) -> None:
         assert database.load("s").checkpoint == Checkpoint("r1", "half")
         last = commits(history)[2]
         database.write([Commit(session_id="s", events=last.events, added=last.added, ended_run="r1")])
+        assert database.load("s").checkpoint is None
+
+
+def test_what_a_commit_does_beside_its_event_is_done_though_it_adds_no_message(tmp_path: Path) -> None:
+    written = commits(lived([("submit", "x"), ("undo", 1)]))
+    event = written[-1].events[-1]
+    with Database(tmp_path) as database:
+        assert set(database.write(written)) == {None}
+
+        def also(**fields: Any) -> None:
+            nonlocal event
+            event = msgspec.structs.replace(event, revision=len(log(database, "s")) + 1)
+            assert database.write([Commit(session_id="s", events=(event,), **fields)]) == [None]
+
+        also(started_run=Checkpoint("r1", ""))
+        assert database.load("s").checkpoint == Checkpoint("r1", "")
+        also(ended_run="r1")
+        assert database.load("s").checkpoint is None
+        also(listed=Listed(title="T", model=None, workspace=None, personality=None))
+        assert [one.title for one in database.sessions("local", None, 9)] == ["T"]
+        also(deleted_at=AT)
+        with pytest.raises(SessionDeleted):
+            database.load("s")
+        database.write([Commit(session_id="s", restores=True)])
         assert database.load("s").checkpoint is None
 
 

@@ -4,9 +4,9 @@ The one place where commands are listed: the parser, /help, the palette in the b
 `TABLE`.
 """
 
-import difflib
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, Literal, assert_never
 
 from msgspec import Struct
@@ -18,6 +18,9 @@ from backchat.views import Outcome, View
 
 WHITE_SPACE: Final = " \t\r\n"
 """What may stand around a line and between its arguments."""
+
+SHORT: Final = 64
+"""Up to how many characters of a command's line are remembered with what it means."""
 
 MOST: Final = 10**9
 """Counts above this are this: no session has as many turns."""
@@ -374,6 +377,9 @@ def _find(name: str) -> Command:
     """Raises UnknownCommand."""
     command = TABLE.get(name)
     if command is None:
+        # Late: a server starts without it.
+        import difflib
+
         raise UnknownCommand(name, difflib.get_close_matches(name, TABLE, n=3, cutoff=0.5))
     return command
 
@@ -383,6 +389,12 @@ def parse(line: str) -> Invocation | PlainMessage:
 
     Raises InvalidParams for a line that is no text, UnknownCommand, and BadArgument.
     """
+    if line.startswith("/") and len(line) <= SHORT:
+        return _parse_short(line)
+    return _parse(line)
+
+
+def _parse(line: str) -> Invocation | PlainMessage:
     check_text(line)
     line = line.strip(WHITE_SPACE)
     if not line:
@@ -395,6 +407,10 @@ def parse(line: str) -> Invocation | PlainMessage:
     assert match is not None
     command = _find(match[1].lower())
     return Invocation(command, _values(command, line[match.end() :].strip(WHITE_SPACE)))
+
+
+# Most commands are typed the same way every time. An invocation is not changed by whoever decides it.
+_parse_short: Final = lru_cache(maxsize=256)(_parse)
 
 
 def check_text(text: str, *, nul: bool = False) -> None:

@@ -7,7 +7,6 @@ that is sent goes through the outbox, so its order is defined.
 import asyncio
 import logging
 import secrets
-from collections import deque
 from functools import partial
 from typing import assert_never
 
@@ -31,13 +30,14 @@ from backchat.frames import (
 from backchat.outbox import Outbox
 from backchat.rendering import Rendering
 from backchat.sessions import Answer, Session
-from backchat.writing import writing
+from backchat.writing import TRANSPORT, writing
 
 _log = logging.getLogger("backchat.connection")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What one connection may take. `send_seconds` is how long one frame may take to leave."""
+    """What one connection may take. `send_seconds` is how long frames that are sent together may take to
+    leave."""
 
     in_flight: int
     outbox_frames: int
@@ -56,9 +56,10 @@ class Connection:
         self._limits = limits
         self.outbox = Outbox(limits.outbox_frames, limits.outbox_characters)
         self._in_flight = 0
+        self._reading = False
         self._room: asyncio.Future[None] | None = None
         # One rendering at a time, so that a connection that asks for many waits its turn among the others.
-        self._to_render: deque[tuple[RenderParams, Answer]] = deque()
+        self._to_render: list[tuple[RenderParams, Answer]] = []
         self._renderer: asyncio.Task[None] | None = None
 
     async def serve(self, after: int | None, log: str | None) -> None:
@@ -76,8 +77,13 @@ class Connection:
     # Reading.
 
     async def _read(self) -> None:
+        transport = self._websocket.scope.get("extensions", {}).get(TRANSPORT)
+        if transport is not None:
+            transport["deliver_to"](self._deliver)
         while True:
+            self._reading = True
             message = await self._websocket.receive()
+            self._reading = False
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
@@ -89,31 +95,49 @@ class Connection:
                 self._session.refuse(
                     InvalidRequest("Frames are text; this one was binary."), partial(self._answer, None)
                 )
-                continue
-            try:
-                request = frames.decode(text)
-            except BadFrame as bad:
-                self._session.refuse(bad.error, partial(self._answer, bad.id))
-                continue
-            answer = partial(self._answer, request.id)
-            match request:
-                case Submit():
-                    await self._session.submit(request.params, self.who, answer)
-                case Messages():
-                    self._session.page(request.params, answer)
-                case Complete():
-                    self._session.complete(request.params, answer)
-                case Render():
-                    self._to_render.append((request.params, answer))
-                    if self._renderer is None:
-                        self._renderer = asyncio.get_running_loop().create_task(self._render())
-                case _:
-                    assert_never(request)
+            elif (submitted := self._take(text)) is not None:
+                await self._session.submit(submitted.params, self.who, partial(self._answer, submitted.id))
+
+    def _deliver(self, text: str) -> bool:
+        """Takes a frame at once if nothing has to be waited for, which costs less than to wake the reader; returns
+        whether it did."""
+        if not self._reading or self._in_flight >= self._limits.in_flight:
+            return False
+        self._in_flight += 1
+        submitted = self._take(text)
+        if submitted is None or self._session.submit_now(
+            submitted.params, self.who, partial(self._answer, submitted.id)
+        ):
+            return True
+        self._in_flight -= 1
+        return False
+
+    def _take(self, text: str) -> Submit | None:
+        """Deals with a frame, but for what may have to wait for the session's lock: that is returned."""
+        try:
+            request = frames.decode(text)
+        except BadFrame as bad:
+            self._session.refuse(bad.error, partial(self._answer, bad.id))
+            return None
+        match request:
+            case Submit():
+                return request
+            case Messages():
+                self._session.page(request.params, partial(self._answer, request.id))
+            case Complete():
+                self._session.complete(request.params, partial(self._answer, request.id))
+            case Render():
+                self._to_render.append((request.params, partial(self._answer, request.id)))
+                if self._renderer is None:
+                    self._renderer = asyncio.get_running_loop().create_task(self._render())
+            case _:
+                assert_never(request)
+        return None
 
     async def _render(self) -> None:
         try:
             while self._to_render:
-                params, answer = self._to_render.popleft()
+                params, answer = self._to_render.pop(0)
                 try:
                     result: Result | BackchatError = await self._rendering.render(self._session, params)
                 except BackchatError as error:

@@ -6,6 +6,7 @@ JSON-RPC 2.0, with `jsonrpc` optional on the way in. Frames are encoded here and
 import json
 import math
 import re
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 import msgspec
@@ -487,9 +488,9 @@ _FIELDS: Final = (
     "personality",
     "system",
     "created_at",
-    "updated_at",
     "queue_paused",
 )
+_fields_of: Final = attrgetter(*_FIELDS)
 
 
 def session_fields(session_id: str, state: State, offer: Offer, tree: Tree, running: bool) -> dict[str, Any]:
@@ -513,12 +514,17 @@ def notifications(event: Event, before: State, after: State, offer: Offer, tree:
                 start=spliced.start,
             ),
         )
-    changed = {name: value for name in _FIELDS if (value := getattr(after, name)) != getattr(before, name)}
-    if (model := shown_model(after, offer)) != shown_model(before, offer):
-        changed["model"] = model
-    if (choice := choice_fields(after, offer)) != choice_fields(before, offer):
-        changed |= choice
-    if spliced is not None and (count := tree[after.head].depth) != tree[before.head].depth:
+    changed: dict[str, Any] = {}
+    if (now := _fields_of(after)) != (was := _fields_of(before)):
+        changed = {name: new for name, new, old in zip(_FIELDS, now, was, strict=True) if new != old}
+    if after.updated_at != before.updated_at:
+        changed["updated_at"] = after.updated_at
+    if (after.model, after.model_chosen) != (before.model, before.model_chosen):
+        if (model := shown_model(after, offer)) != shown_model(before, offer):
+            changed["model"] = model
+        if (choice := choice_fields(after, offer)) != choice_fields(before, offer):
+            changed |= choice
+    if spliced is not None and (count := tree.nodes[after.head].depth) != tree.nodes[before.head].depth:
         changed["message_count"] = count
     if after.queue is not before.queue:
         changed["queue"] = queue_fields(after)

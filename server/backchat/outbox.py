@@ -1,8 +1,9 @@
 """What waits to be sent on one connection: bounded, in order, with waiting deltas merged (DESIGN section 2)."""
 
 import asyncio
-from collections import deque
-from typing import Final
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Protocol
 
 import msgspec
 
@@ -11,6 +12,94 @@ from backchat.frames import AnyDelta
 
 MOST_TOGETHER: Final = 64 * 1024
 """Frames are written together up to about this many characters, so that what waits behind them still counts."""
+
+
+class Burst:
+    """Frames that go to many connections, one behind the other. It grows until nobody follows it any more."""
+
+    __slots__ = ("_bytes", "_ends", "_places", "_texts")
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        # After how many characters each frame ends, and after how many bytes.
+        self._ends: list[int] = [0]
+        self._places: list[int] = [0]
+        self._bytes = b""
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def add(self, frame: str) -> None:
+        """Adds an encoded frame."""
+        self._texts.append(frame)
+        self._ends.append(self._ends[-1] + len(frame))
+
+    def texts(self, start: int, stop: int) -> list[str]:
+        """The frames `start` to `stop` (exclusive)."""
+        return self._texts[start:stop]
+
+    def size(self, start: int, stop: int) -> int:
+        """How many characters they have."""
+        return self._ends[stop] - self._ends[start]
+
+    def place(self, start: int, characters: int) -> int:
+        """Where those end that begin with `start` and have so many characters, or a few more; one at the least."""
+        return min(max(bisect_left(self._ends, self._ends[start] + characters), start + 1), len(self))
+
+    def framed(self, start: int, stop: int, frame: Callable[[str], bytes]) -> bytes:
+        """The bytes of the frames `start` to `stop`, made once however many ask. `frame`, always the same, makes those
+        of one."""
+        made = len(self._places) - 1
+        if made < stop:
+            pieces = [frame(text) for text in self._texts[made:]]
+            for piece in pieces:
+                self._places.append(self._places[-1] + len(piece))
+            self._bytes += b"".join(pieces)
+        return self._bytes[self._places[start] : self._places[stop]]
+
+
+class Cut:
+    """The frames `start` to `stop` (exclusive) of a burst, as they wait in one outbox."""
+
+    __slots__ = ("_burst", "_start", "_stop", "size")
+
+    def __init__(self, burst: Burst, start: int, stop: int) -> None:
+        self._burst = burst
+        self._start = start
+        self._stop = stop
+        self.size = burst.size(start, stop)
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    @property
+    def texts(self) -> list[str]:
+        """The frames."""
+        return self._burst.texts(self._start, self._stop)
+
+    def framed(self, frame: Callable[[str], bytes]) -> bytes:
+        """Their bytes, see `Burst.framed`."""
+        return self._burst.framed(self._start, self._stop, frame)
+
+    def split(self, characters: int) -> "tuple[Cut, Cut | None]":
+        """The first ones, up to about so many characters, and the others."""
+        place = self._burst.place(self._start, characters)
+        if place >= self._stop:
+            return self, None
+        return Cut(self._burst, self._start, place), Cut(self._burst, place, self._stop)
+
+
+Sent = str | Cut
+"""What is sent: an encoded frame, or several at once."""
+
+
+def texts(together: Iterable[Sent]) -> Iterator[str]:
+    """The frames, one by one."""
+    for sent in together:
+        if isinstance(sent, str):
+            yield sent
+        else:
+            yield from sent.texts
 
 
 class _Deltas:
@@ -37,78 +126,164 @@ class _Deltas:
         return frames.notification(msgspec.structs.replace(self.first, text="".join(self._texts)))
 
 
-class Outbox:
-    """Takes frames without blocking, gives them to the one task that writes.
+class Writer(Protocol):
+    """What sends the frames of an outbox."""
 
-    `most_frames` and `most_characters` bound what waits behind the frame being written. Past either the outbox is
-    `overflowed`: it drops what it holds and takes no more, since the client can resume from the last revision it got.
+    @property
+    def send_now(self) -> Callable[[list[Sent]], bool]:
+        """Sends without waiting, or says no because the peer takes no more for now."""
+
+    def start(self) -> None:
+        """Begins to send what `Outbox.get` gives, until it gives nothing; then, if the outbox is closing, closes."""
+
+
+class Outbox:
+    """Takes frames without blocking, and sends them at the end of the round of the loop in which they came.
+
+    `most_frames` and `most_characters` bound what waits behind the frames being written. Past either the outbox
+    drops what it holds and takes no more, since the client can resume from the last revision it got.
     """
 
     def __init__(self, most_frames: int, most_characters: int) -> None:
         self._most_frames = most_frames
         self._most_characters = most_characters
-        self._waiting: deque[str | _Deltas] = deque()
+        # A list, since most of the time it is empty, and an empty deque takes ten times as much memory.
+        self._waiting: list[str | _Deltas | Cut] = []
+        self._frames = 0
         self._characters = 0
-        self._wake: asyncio.Future[None] | None = None
+        self._burst: Burst | None = None
+        self._taken = 0
+        # Asked for once: to find it takes a system call.
+        self._loop = asyncio.get_running_loop()
+        self._writer: Writer | None = None
+        self._flushing = False
+        self._started = False
+        self._refused: list[Sent] = []
         self.closing: tuple[int, str] | None = None
         """The close code and reason, once there is one. What is held then is still sent, unless it was too much."""
 
+    def send_to(self, writer: Writer | None) -> None:
+        """From now on what is held, and what comes, is sent; or no more."""
+        self._writer = writer
+        self._flush()
+
     def push(self, frame: str) -> None:
         """Takes an encoded frame."""
+        if self._burst is not None:
+            self._catch_up()
         if self.closing is None:
             self._waiting.append(frame)
-            self._added(len(frame))
+            self._added(1, len(frame))
 
     def push_delta(self, delta: AnyDelta, frame: str) -> None:
         """Takes a delta and the frame that it makes alone; merges it with deltas of the same text that wait at the
         end."""
+        if self._burst is not None:
+            self._catch_up()
         if self.closing is not None:
             return
         last = self._waiting[-1] if self._waiting else None
         if isinstance(last, _Deltas) and last.takes(delta):
             last.add(delta)
-            self._added(len(delta.text))
+            self._added(0, len(delta.text))
         else:
             self._waiting.append(_Deltas(delta, frame))
-            self._added(len(frame))
+            self._added(1, len(frame))
+
+    def follow(self, burst: Burst) -> None:
+        """Takes what is added to the burst from now on: before whatever is pushed later, and at the latest when it is
+        told to leave it."""
+        self.leave()
+        self._burst = burst
+        self._taken = len(burst)
+
+    def leave(self) -> None:
+        """Takes the rest of the burst."""
+        if self._burst is not None:
+            self._catch_up()
+            self._burst = None
 
     def close(self, code: int, reason: str) -> None:
         """Takes no more. What is held is still sent, then the connection closes with `code`."""
+        self.leave()
         if self.closing is None:
             self.closing = (code, reason)
             self._awake()
 
-    def _added(self, characters: int) -> None:
+    def _catch_up(self) -> None:
+        burst, start = self._burst, self._taken
+        if burst is None or self.closing is not None or start == len(burst):
+            return
+        self._taken = len(burst)
+        cut = Cut(burst, start, self._taken)
+        self._waiting.append(cut)
+        self._added(len(cut), cut.size)
+
+    def _added(self, frames: int, characters: int) -> None:
+        self._frames += frames
         self._characters += characters
         # The newest frame may be of any size: an idle client can be sent it at once.
-        behind = len(self._waiting) - 1
+        behind = self._frames - 1
         if behind > self._most_frames or (behind > 0 and self._characters > self._most_characters):
             self._waiting.clear()
-            self._characters = 0
+            self._frames = self._characters = 0
             self.close(4008, "too slow; resume")
-        self._awake()
+        if not self._flushing:
+            self._awake()
 
     def _awake(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        if self._writer is not None and not self._flushing and not self._started:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
 
-    async def get(self) -> list[str]:
-        """The next frames to send, as many as go together; none once the outbox is closed and empty. One caller at a
-        time."""
-        while not self._waiting:
-            if self.closing is not None:
-                return []
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
-        together: list[str] = []
-        size = 0
-        while self._waiting and size < MOST_TOGETHER:
-            item = self._waiting.popleft()
-            if isinstance(item, str):
-                size += len(item)
-                together.append(item)
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._started or self._writer is None:
+            # It takes what waits when it is done with what it has.
+            return
+        while self._waiting:
+            together = self._take()
+            try:
+                sent = self._writer.send_now(together)
+            except Exception:  # noqa: BLE001
+                # A defect, which the writer will meet again and end the connection for. Lost here, these would be
+                # missed by nobody but the client.
+                sent = False
+            if not sent:
+                self._refused = together
+                break
+        if self._refused or self.closing is not None:
+            self._started = True
+            self._writer.start()
+
+    def get(self) -> list[Sent]:
+        """The next frames to send, as many as go together; none once there is nothing. For the writer alone."""
+        together, self._refused = self._refused or self._take(), []
+        self._started = bool(together or self.closing)
+        return together
+
+    def _take(self) -> list[Sent]:
+        if self._characters <= MOST_TOGETHER:
+            everything, self._waiting = self._waiting, []
+            self._frames = self._characters = 0
+            return [item.encoded() if isinstance(item, _Deltas) else item for item in everything]
+        together: list[Sent] = []
+        size = taken = 0
+        rest: list[str | _Deltas | Cut] = []
+        for item in self._waiting:
+            taken += 1
+            if isinstance(item, Cut):
+                first, others = item.split(MOST_TOGETHER - size)
+                rest = [] if others is None else [others]
+                self._frames -= len(first)
+                together.append(first)
+                size += first.size
             else:
-                size += item.size
-                together.append(item.encoded())
+                self._frames -= 1
+                together.append(item if isinstance(item, str) else item.encoded())
+                size += len(item) if isinstance(item, str) else item.size
+            if size >= MOST_TOGETHER:
+                break
+        self._waiting[:taken] = rest
         self._characters -= size
         return together

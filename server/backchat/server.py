@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from types import FrameType
 from typing import Any, Final
 
@@ -15,10 +14,11 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import CloseCode, apply_mask  # type: ignore[attr-defined]
 from websockets.protocol import State
 
 from backchat.errors import SettingError
+from backchat.outbox import Sent
 from backchat.writing import TRANSPORT
 
 _log = logging.getLogger("backchat.server")
@@ -28,8 +28,6 @@ LINGER_SECONDS: Final = 2.0
 
 GRACE_SECONDS: Final = 10
 """How long each stage of the end may take: keeping live replies, closing connections."""
-SMALL: Final = 4096
-"""Up to how many characters a frame is remembered for the next client."""
 BACKLOG: Final = 2048
 """How many connections may wait to be accepted."""
 
@@ -38,19 +36,62 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket protocol. Offers the application what ASGI does not (see `writing.TRANSPORT`), and ends
     connections whose peers break the protocol or are gone."""
 
+    _take: Callable[[str], bool] | None = None
+    _aligned: bool = True
+    """Whether every read so far began and ended between two frames, as it does where frames are small."""
+
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
         # The task made there has not begun yet, so it finds this. A refused handshake has no scope.
         if not self.close_sent:
-            self.scope["extensions"][TRANSPORT] = {"abort": self.transport.abort, "send": self.send_texts}
+            self.scope["extensions"][TRANSPORT] = {
+                "abort": self.transport.abort,
+                "send": self.send_frames,
+                "send_now": self.send_now,
+                "deliver_to": self.deliver_to,
+            }
 
-    async def send_texts(self, texts: list[str]) -> None:
+    def deliver_to(self, take: Callable[[str], bool]) -> None:
+        """From now on each text frame is offered to `take`; one that it does not take waits to be received, and
+        nothing is read before it has been."""
+        self._take = take
+
+    def send_receive_event_to_app(self) -> None:
+        if self._take is None or self.close_sent or self.curr_msg_data_type != "text" or not self.queue.empty():
+            super().send_receive_event_to_app()
+            return
+        try:
+            text = b"".join(self.frames).decode()
+        except UnicodeDecodeError:
+            super().send_receive_event_to_app()
+            return
+        if self._take(text):
+            self.frames = []
+        else:
+            super().send_receive_event_to_app()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # Or the two would hold each other, and the session, until the garbage collector comes by.
+        self._take = None
+
+    async def send_frames(self, together: list[Sent]) -> None:
         """Sends text frames with one write: each write is a system call, and a busy session makes many small frames.
         Raises OSError when the connection is closed."""
-        await self.writable.wait()
-        if self.disconnected or self.close_sent or self.transport.is_closing():
-            raise ClientDisconnected
-        self.transport.write(b"".join([_small(text) if len(text) <= SMALL else _framed(text) for text in texts]))
+        while not self.send_now(together):
+            if self.disconnected or self.close_sent or self.transport.is_closing():
+                raise ClientDisconnected
+            # Once more where it is behind again by the time that this goes on.
+            await self.writable.wait()
+
+    def send_now(self, together: list[Sent]) -> bool:
+        """Sends text frames with one write, unless the peer is behind or the connection is closed; whether it did."""
+        if not self.writable.is_set() or self.disconnected or self.close_sent or self.transport.is_closing():
+            return False
+        self.transport.write(
+            b"".join([_framed(one) if isinstance(one, str) else one.framed(_framed) for one in together])
+        )
+        return True
 
     def handle_parser_exception(self) -> None:
         """A frame over the limit, bad UTF-8, a broken frame. Closing the socket while the peer still sends would
@@ -75,6 +116,22 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if self.close_sent and (self.conn.parser_exc or self.conn.handshake_exc) is not None:
             return
+        if self._aligned and self.handshake_initiated:
+            payload = _only_text(data)
+            if (
+                payload is not None
+                and len(payload) <= self.config.ws_max_size
+                and self.conn.state is State.OPEN
+                and self.conn.current_size is None
+            ):
+                # What nearly every read is. The parser, which takes anything, takes several times as long.
+                self.curr_msg_data_type = "text"
+                self.frames = [payload]
+                self.send_receive_event_to_app()
+                return
+            self._aligned = payload is not None or _is_only_short(data)
+        elif not self.handshake_initiated:
+            self._aligned = data.endswith(b"\r\n\r\n")
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # A request that is no handshake, or too long a one: websockets has the answer ready, uvicorn never looks.
@@ -97,12 +154,34 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
+def _only_text(data: bytes) -> bytes | None:
+    """The payload, if this is one text frame from a client and nothing else: whole, and shorter than 65,536 bytes (RFC
+    6455, section 5.2)."""
+    if len(data) < 6 or data[0] != 0x81 or data[1] < 0x80:
+        return None
+    size, begin = data[1] & 0x7F, 2
+    if size == 126:
+        size, begin = int.from_bytes(data[2:4]), 4
+    if size == 127 or len(data) != begin + 4 + size:
+        return None
+    payload: bytes = apply_mask(data[begin + 4 :], data[begin : begin + 4])
+    return payload
+
+
+def _is_only_short(data: bytes) -> bool:
+    """Whether this is one frame from a client and nothing else, of any kind but no longer than a control frame."""
+    return len(data) >= 6 and 0x80 <= data[1] < 0x80 + 126 and len(data) == 6 + data[1] - 0x80
+
+
 def _framed(text: str) -> bytes:
-    return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
-
-
-# A server's frames are not masked (RFC 6455, section 5.1), so what goes to every client of a session is framed once.
-_small = lru_cache(maxsize=128)(_framed)
+    """A text frame as a server sends it: whole, and not masked (RFC 6455, sections 5.1 and 5.2)."""
+    payload = text.encode()
+    size = len(payload)
+    if size < 126:
+        return b"\x81%c%b" % (size, payload)
+    if size < 65536:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2), payload)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8), payload)
 
 
 def uvicorn_config(app: ASGIApp, max_frame: int) -> Config:

@@ -3,7 +3,8 @@
     submit -> [ lock: op -> apply to staged -> enqueue ] -> store.commit -> advance published -> hub -> answers
 
 A `Session` is the one live object of its session; registry.py makes sure of that. Only the session takes its lock. The
-lock covers deciding, staging and the rare read that deciding needs, never a commit and never a model.
+lock covers deciding, staging and the rare read that deciding needs, never a commit and never a model. Where it is free
+and nothing has to be read, what it covers happens between two awaits, and it need not be taken.
 """
 
 import asyncio
@@ -14,11 +15,11 @@ from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from backchat import completion, frames, ops
 from backchat.backends.base import Delta, Prompt, Report
@@ -83,6 +84,8 @@ OWNER: Final = "local"
 """Who owns every session, until there are users."""
 RESUMABLE: Final = 256
 """How many events back a client can resume; further back it gets a snapshot."""
+
+_shown_in_list: Final = attrgetter(*Listed.__struct_fields__)
 
 Answer = Callable[[Result | BackchatError], None]
 """Takes the reply to one request. Called once, on the event loop, possibly before the request's method returns."""
@@ -157,7 +160,7 @@ class Run:
 class _Pending(Struct, kw_only=True):
     """An outcome between its decision and its publication, or a read that waits for what it saw to be durable."""
 
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Step] = []
     stopped: tuple[Run, StopRun] | None = None
     started: Run | None = None
     deletes: bool = False
@@ -166,13 +169,17 @@ class _Pending(Struct, kw_only=True):
     interruption: bool = False
     durable: bool
     op_id: str | None = None
-    result: Callable[[], Result | BackchatError]
+    result: Result | BackchatError | Callable[[], Result | BackchatError]
     answers: list[Answer]
 
     def give(self, result: Result | BackchatError) -> None:
         """Answers everyone who waits for this."""
         for answer in self.answers:
             answer(result)
+
+    def give_result(self) -> None:
+        """Answers with what was decided, or is found now."""
+        self.give(self.result() if callable(self.result) else self.result)
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
@@ -215,6 +222,8 @@ class Session:
         self._ops: OrderedDict[str, KnownOp] = OrderedDict()
         self._forgotten = 0.0
         self._pending: deque[_Pending] = deque()
+        # For the next session that is begun from this one.
+        self._new_id = around.new_id()
         # The run as the next op sees it, and as the clients do.
         self._run: Run | None = None
         self._shown_run: Run | None = None
@@ -263,14 +272,28 @@ class Session:
         async with self._lock:
             try:
                 await self._ensure()
-                await self._submit(params, who, answer)
+                if params.op_id is None or not await self._repeat(params, params.op_id, answer):
+                    self._submit(params, who, answer)
             except BackchatError as error:
                 self.refuse(error, answer)
+
+    def submit_now(self, params: SubmitParams, who: Who, answer: Answer) -> bool:
+        """Does what `submit` does, if nothing has to be waited for; returns whether it did."""
+        if self._lock.locked() or self._deleted or not self._loaded:
+            return False
+        if params.op_id is not None and self._known(params.op_id) is not None:
+            return False
+        # The lock is free, and nobody can come in before this returns: it need not be taken.
+        try:
+            self._submit(params, who, answer)
+        except BackchatError as error:
+            self.refuse(error, answer)
+        return True
 
     def refuse(self, error: BackchatError, answer: Answer) -> None:
         """Answers with an error, behind everything that was decided before it."""
         if self._loaded:
-            self._wait_turn(lambda: error, answer)
+            self._wait_turn(error, answer)
         else:
             answer(error)
 
@@ -415,21 +438,9 @@ class Session:
         """What a run is asked for."""
         return Prompt(model=run.model, system=run.system, messages=path(self._tree[run.parent]))
 
-    # Deciding. Under the lock.
+    # Deciding. Under the lock, or while it is free, without an await.
 
-    async def _submit(self, params: SubmitParams, who: Who, answer: Answer) -> None:
-        body_hash = None
-        if params.op_id is not None:
-            body = msgspec.json.encode((params.text, params.content))
-            body_hash = hashlib.blake2b(body, digest_size=16).digest()
-            known = self._known(params.op_id)
-            if known is not None:
-                if known.body_hash != body_hash:
-                    raise OpIdReused
-                if await self._replay(params.op_id, answer):
-                    return
-                # While that looked into the store, a commit may have failed.
-                await self._ensure()
+    def _submit(self, params: SubmitParams, who: Who, answer: Answer) -> None:
         line: Invocation | PlainMessage | None = None if params.text is None else parse(params.text)
         seen, now = params.if_revision, self._staged
         # One that is still to come was seen in another log, before older data were put back.
@@ -451,7 +462,8 @@ class Session:
             revision = view.state.revision + len(outcome.events)
             reply = Reply(**outcome.data, revision=revision)
         record = None
-        if params.op_id is not None and body_hash is not None and outcome.events:
+        if params.op_id is not None and outcome.events:
+            body_hash = _body_hash(params)
             record = OpRecord(
                 op_id=params.op_id,
                 body_hash=body_hash,
@@ -459,6 +471,10 @@ class Session:
                 forgotten=self._forgotten,
             )
             self._ops[params.op_id] = KnownOp(body_hash, view.at)
+        if not (outcome.events or outcome.stop or outcome.start or self._pending):
+            # A read, and all that it saw is durable.
+            answer(reply)
+            return
         cause = Cause(params.op_id, command, who.connection, who.name)
         self._stage(view, outcome, cause, reply, answer, record=record)
 
@@ -473,8 +489,14 @@ class Session:
         # Behind a newer one if the clock was set back.
         return None if known is None or known.at <= forgotten else known
 
-    async def _replay(self, op_id: str, answer: Answer) -> bool:
-        """Repeats the reply to an op_id that is known; False where the store has pruned it meanwhile."""
+    async def _repeat(self, params: SubmitParams, op_id: str, answer: Answer) -> bool:
+        """Repeats the reply to an op_id that is known; False where it is not, or where the store has pruned it
+        meanwhile. Raises OpIdReused, and what `ready` raises."""
+        known = self._known(op_id)
+        if known is None:
+            return False
+        if known.body_hash != _body_hash(params):
+            raise OpIdReused
         answer = partial(_answer_again, answer)
         for pending in self._pending:
             if pending.op_id == op_id:
@@ -483,6 +505,8 @@ class Session:
         # Durable long ago: it need not wait for what is on its way now.
         stored = await self._around.store.reply(self.id, op_id)
         if stored is None:
+            # While that looked into the store, a commit may have failed.
+            await self._ensure()
             return False
         answer(msgspec.json.decode(stored, type=Reply))
         return True
@@ -495,7 +519,7 @@ class Session:
             tree=self._tree,
             run=None if run is None else run.seen,
             at=self._around.clock(),
-            new_id=self._around.new_id(),
+            new_id=self._new_id,
             offer=self._around.offer(),
             heads=self._heads,
             events=self._latest,
@@ -524,21 +548,7 @@ class Session:
         interruption: bool = False,
     ) -> None:
         """Makes an outcome that was decided on `view` the staged state, and enqueues its commit."""
-        cause = cause or Cause()
-        # An outcome is one fact for exactly-once; its op_id stands on its last event.
-        early = msgspec.structs.replace(cause, op_id=None)
-        steps: list[Step] = []
-        for number, decided in enumerate(outcome.events, start=1):
-            for added in decided.added:
-                self._tree.add(added)
-            last = number == len(outcome.events)
-            by = decided.by or (cause if last else early)
-            event = Event(self._staged.revision + 1, view.at, decided.head, decided.body, by)
-            after = apply(self._staged, event, self._tree)
-            self._tree.show(event.head)
-            self._heads.append(event.head)
-            steps.append(Step(event, self._staged, after))
-            self._staged = after
+        steps = self._apply(view.at, outcome, cause or Cause()) if outcome.events else []
         stopped = None
         if outcome.stop is not None and self._run is not None:
             self._run.detach()
@@ -546,6 +556,8 @@ class Session:
             self._run = None
         if outcome.start is not None:
             self._run = Run.of(outcome.start)
+        if outcome.opens is not None:
+            self._new_id = self._around.new_id()
         commits = bool(steps) or deletes or restores
         pending = _Pending(
             steps=steps,
@@ -557,7 +569,7 @@ class Session:
             interruption=interruption,
             durable=not commits,
             op_id=None if record is None else record.op_id,
-            result=partial(_id, reply or Reply(revision=self._staged.revision)),
+            result=reply or Reply(revision=self._staged.revision),
             answers=[] if answer is None else [answer],
         )
         self._pending.append(pending)
@@ -567,8 +579,8 @@ class Session:
         self._around.store.commit(
             Commit(
                 session_id=self.id,
-                events=tuple(step.event for step in steps),
-                added=tuple(added for decided in outcome.events for added in decided.added),
+                events=tuple([step.event for step in steps]),
+                added=tuple([added for decided in outcome.events for added in decided.added]),
                 create=create,
                 listed=self._listed(view.state, create is not None),
                 record=record,
@@ -576,14 +588,32 @@ class Session:
                 started_run=None if pending.started is None else pending.started.checkpoint,
                 deleted_at=view.at if deletes else None,
                 restores=restores,
-                opens=self._opening(outcome, view.at, cause),
+                opens=self._opening(outcome, view.at, cause or Cause()),
             ),
             partial(self._committed, pending),
         )
 
+    def _apply(self, at: float, outcome: Outcome, cause: Cause) -> list[Step]:
+        """Makes an outcome's events the staged state."""
+        # An outcome is one fact for exactly-once; its op_id stands on its last event.
+        early = msgspec.structs.replace(cause, op_id=None) if len(outcome.events) > 1 else cause
+        steps: list[Step] = []
+        for number, decided in enumerate(outcome.events, start=1):
+            for added in decided.added:
+                self._tree.add(added)
+            last = number == len(outcome.events)
+            by = decided.by or (cause if last else early)
+            before = self._staged
+            event = Event(before.revision + 1, at, decided.head, decided.body, by)
+            self._staged = apply(before, event, self._tree)
+            self._tree.show(event.head)
+            self._heads.append(event.head)
+            steps.append(Step(event, before, self._staged))
+        return steps
+
     def _listed(self, before: State, new: bool) -> Listed | None:
-        now = listed(self._staged)
-        return now if new or now != listed(before) else None
+        now = self._staged
+        return listed(now) if new or _shown_in_list(now) != _shown_in_list(before) else None
 
     def _opening(self, outcome: Outcome, at: float, cause: Cause) -> Commit | None:
         if outcome.opens is None:
@@ -606,7 +636,7 @@ class Session:
         self._stage(view, outcome, cause, None, _into(done), create=create, deletes=deletes, restores=restores)
         return done
 
-    def _wait_turn(self, result: Callable[[], Result | BackchatError], answer: Answer) -> None:
+    def _wait_turn(self, result: BackchatError | Callable[[], Result | BackchatError], answer: Answer) -> None:
         self._pending.append(_Pending(durable=True, result=result, answers=[answer]))
         self._advance()
 
@@ -630,7 +660,8 @@ class Session:
     def _advance(self) -> None:
         while self._pending and self._pending[0].durable and self._loaded:
             self._publish(self._pending.popleft())
-        self._around.settled(self)
+        if not self.users:
+            self._around.settled(self)
 
     def _publish(self, pending: _Pending) -> None:
         hub, stopped = self._around.hub, pending.stopped
@@ -653,7 +684,7 @@ class Session:
         if pending.restores:
             self._deleted = False
         self._tell_watchers(pending)
-        pending.give(pending.result())
+        pending.give_result()
         if pending.deletes:
             self._close_all(SessionDeleted())
 
@@ -773,7 +804,10 @@ class Session:
         for who, subscriber in self._around.hub.attached(self.id):
             subscriber.push(self._attached(who, None, None, reset=True))
         for pending in lost:
-            pending.give(pending.result() if pending in happened else StorageFailed())
+            if pending in happened:
+                pending.give_result()
+            else:
+                pending.give(StorageFailed())
 
     def _restore_run(self, happened: list[_Pending], run: Run | None, checkpoint: Checkpoint | None) -> None:
         """After a load: starts the run that a commit which seemed to fail has asked for, or else keeps what a run had
@@ -799,8 +833,10 @@ class Session:
         """The session cannot be read: answers everyone who waits, and closes every connection."""
         lost, _ = self._take_staged()
         for pending in lost:
-            done = pending.deletes and isinstance(error, SessionDeleted)
-            pending.give(pending.result() if done else StorageFailed(unknown=True))
+            if pending.deletes and isinstance(error, SessionDeleted):
+                pending.give_result()
+            else:
+                pending.give(StorageFailed(unknown=True))
         self._close_all(error)
 
     def _take_staged(self) -> tuple[list[_Pending], Run | None]:
@@ -825,6 +861,12 @@ def completed(text: str, state: State, tree: Tree, around: Surroundings) -> Comp
     return Completion(typed.start, completion.complete(typed, found))
 
 
+def _body_hash(params: SubmitParams) -> bytes:
+    """What tells one request of an op_id from another."""
+    body = msgspec.json.encode((params.text, params.content))
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
 def _is_in(pending: _Pending, history: list[Step]) -> bool:
     """Whether an outcome is in the log after all."""
     if not pending.steps:
@@ -840,10 +882,6 @@ def new_log() -> str:
 
 def _info(run: Run) -> RunInfo:
     return RunInfo(run.run_id, str(run.text), run.text.length, str(run.reasoning))
-
-
-def _id(result: Reply) -> Reply:
-    return result
 
 
 def _into(done: asyncio.Future[None]) -> Answer:

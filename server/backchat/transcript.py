@@ -32,7 +32,12 @@ PART_TOKENS: Final = 1000
 """What estimates take an image, or another part that is no text, for."""
 
 
-class Usage(Struct, frozen=True, omit_defaults=True):
+class _Value(Struct, frozen=True, gc=False):
+    """What a session holds many of. It never changes, so it cannot come to hold what holds it, and the garbage
+    collector need not look for that."""
+
+
+class Usage(_Value, frozen=True, omit_defaults=True):
     """Tokens that one reply took, as its provider reported them, or `estimated` where it did not.
 
     `cached_tokens` are part of the input, `reasoning_tokens` part of the output.
@@ -60,7 +65,7 @@ class Origin(Struct, frozen=True, omit_defaults=True):
     session_id: str | None = None
 
 
-class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Message(_Value, frozen=True, omit_defaults=True, kw_only=True):
     """One role and its content, as it goes over the wire (DESIGN section 4).
 
     `id` is the message's ordinal in its session, from 1; `created_at` is in seconds since the epoch. `content` is a
@@ -90,7 +95,7 @@ class Message(Struct, frozen=True, omit_defaults=True, kw_only=True):
     variant: Variant | None = None
 
 
-class Spent(Struct, frozen=True):
+class Spent(_Value, frozen=True):
     """What replies took together. `cost` is in US dollars and counts those whose price is known, None where it is
     known of none; `unpriced` counts the others (an import is one); `estimated` says that some of the tokens are an
     estimate."""
@@ -143,15 +148,14 @@ class Node:
 
     `jump` points to some ancestor further up, so that an ancestor at any depth is found in a logarithmic number of
     steps (Myers, "An applicative random-access stack", 1983). `depth` is also the number of messages from the root to
-    here, `size` the bytes of their content, `turn` the nearest user message at or above here, `turns` how many of
-    them there are, `spent` what the replies up to here took, `context` about how many tokens a request with the
-    messages up to here has, and `counted` whether a provider has counted most of that. `children` are the ids of the
-    messages below this one, in order; they alone grow.
+    here, `size` the bytes of their content, `turns` how many user messages are among them, `spent` what the replies up
+    to here took, `context` about how many tokens a request with the messages up to here has, and `counted` whether a
+    provider has counted most of that. `children` are the ids of the messages below this one, in order; they alone grow.
     """
 
     __slots__ = (
-        "_tail_start", "children", "context", "counted", "depth", "jump", "message", "parent", "size", "spent", "turn",
-        "turns",
+        "_tail_start", "_turn", "children", "context", "counted", "depth", "jump", "message", "parent", "size",
+        "spent", "turns",
     )  # fmt: skip
 
     def __init__(self, message: Message, parent: "Node | None", size: int) -> None:
@@ -163,7 +167,7 @@ class Node:
             self.jump: Node = self
             self.depth = 0
             self.size = 0
-            self.turn: Node | None = None
+            self._turn: Node | None = None
             self.turns = 0
             self.spent = NOTHING_SPENT
             self.context = 0
@@ -173,7 +177,7 @@ class Node:
         self.depth = parent.depth + 1
         self.size = parent.size + size
         said = message.role == "user"
-        self.turn = self if said else parent.turn
+        self._turn = None if said else parent.turn
         self.turns = parent.turns + said
         usage, took = message.usage, Spent.of(message)
         self.spent = parent.spent if took is None else parent.spent + took
@@ -193,6 +197,12 @@ class Node:
     def id(self) -> int:
         """The message's id; 0 for the root, which is no message."""
         return self.message.id
+
+    @property
+    def turn(self) -> "Node | None":
+        """The nearest user message at or above here."""
+        # Not in a slot: a message that held itself, and with it its tree, would stay until the garbage collector comes.
+        return self if self.message.role == "user" else self._turn
 
     def ancestor(self, depth: int) -> "Node":
         """The node at `depth` on the path from the root to here. 0 <= depth <= self.depth."""
@@ -217,7 +227,10 @@ class Node:
     def _find_tail_start(self) -> int:
         if self.depth <= TAIL_MESSAGES and self.size <= TAIL_BYTES:
             return 0
-        fewest = self.depth - TAIL_MESSAGES
+        fewest = max(0, self.depth - TAIL_MESSAGES)
+        if self.size - self.ancestor(fewest).size <= TAIL_BYTES:
+            # As nearly always: messages are short.
+            return fewest
 
         def fits(node: Node) -> bool:
             # May the messages below `node` be sent without it?
@@ -234,7 +247,7 @@ class Node:
         return node.depth
 
 
-class Added(Struct, frozen=True):
+class Added(_Value, frozen=True):
     """A message to add to a tree, below message `parent` (0: the root). `size` is its `content_size`."""
 
     message: Message
@@ -366,6 +379,8 @@ def shown(tree: Tree, head: Node, last_message: int, start: int = 0, stop: int |
 
 def common(a: Node, b: Node) -> Node:
     """The last node that the paths to `a` and to `b` share. Logarithmic, like `ancestor`."""
+    if a.parent is b:
+        return b
     if a.depth > b.depth:
         a = a.ancestor(b.depth)
     else:
@@ -416,14 +431,14 @@ class Created(Struct, frozen=True, omit_defaults=True):
     branched_from: Origin | None = None
 
 
-class Submitted(Struct, frozen=True, omit_defaults=True):
+class Submitted(_Value, frozen=True, omit_defaults=True):
     """A person's message was added to the transcript, and gave the session a `title` if it had none of its own."""
 
     message: int
     title: str | None = None
 
 
-class Replied(Struct, frozen=True):
+class Replied(_Value, frozen=True):
     """A reply, whole or cut short (its `finish` says which), was added to the transcript."""
 
     message: int
@@ -433,7 +448,7 @@ class RunStopped(Struct, frozen=True):
     """A person ended a run before its first word."""
 
 
-class TakenBack(Struct, frozen=True):
+class TakenBack(_Value, frozen=True):
     """The end of the transcript came off, and /redo can bring it back. Where a retry only asks again, nothing did."""
 
 
@@ -577,7 +592,7 @@ EVENT_NAMES: Final = {body: name for name, body in EVENT_TYPES.items()}
 """The type and version that a new event is written with: the last one above."""
 
 
-class Cause(Struct, frozen=True):
+class Cause(_Value, frozen=True):
     """Why something changed: the client's op_id, the command's name, the connection it came from, and the name of
     whoever that was."""
 
@@ -587,7 +602,7 @@ class Cause(Struct, frozen=True):
     name: str | None = None
 
 
-class Event(Struct, frozen=True):
+class Event(_Value, frozen=True):
     """A committed (or, until then, staged) fact: `revision` counts from 1 without gaps; `head` is the head after
     it."""
 
@@ -638,7 +653,7 @@ class RedoLine:  # noqa: PLW1641 - states have no hash either
         return f"RedoLine({[(line.head, line.turns) for line in self]})"
 
 
-class State(Struct, frozen=True, kw_only=True):
+class State(_Value, frozen=True, kw_only=True):
     """What a session is at one revision: the fold of its events so far. `head` is the last message's id, 0 for none.
 
     `transcript_revision` is the last revision that changed the transcript; `last_message` the highest message id
@@ -690,7 +705,7 @@ def splice(before: State, after: State, tree: Tree) -> Splice | None:
     a client that comes back is sent the same as one that stayed."""
     if before.head == after.head:
         return None
-    old, new = tree[before.head], tree[after.head]
+    old, new = tree.nodes[before.head], tree.nodes[after.head]
     keep = common(old, new).depth
     start = new.tail_start()
     if _replaces(before, keep, start):
@@ -711,13 +726,11 @@ def apply(state: State, event: Event, tree: Tree) -> State:
     """
     if event.revision != state.revision + 1:
         raise ValueError(f"revision {event.revision} cannot follow {state.revision}")
-    new = tree[event.head]
-    moved = event.head != state.head
+    old, new = tree.nodes[state.head], tree.nodes[event.head]
+    kept = new if old is new else common(old, new)
     start = new.tail_start()
-    if moved and _replaces(state, common(tree[state.head], new).depth, start):
-        horizon = start
-    else:
-        horizon = max(state.horizon, start)
+    replaces = old is not new and _replaces(state, kept.depth, start)
+    horizon = start if replaces else max(state.horizon, start)
     changed: dict[str, Any]
     match event.body:
         case Created() as created:
@@ -734,11 +747,11 @@ def apply(state: State, event: Event, tree: Tree) -> State:
         case RunStopped() | Picked() | Opened():
             changed = {}
         case TakenBack():
-            changed = {"redo": _taken_off(state, new, tree)}
+            changed = {"redo": _taken_off(state, old, new, kept)}
         case Redone(steps=steps):
             changed = {"redo": _after(state.redo, steps)}
         case Edited(message=message, title=title):
-            changed = {"last_message": message, "redo": _taken_off(state, new, tree), **_titled(title)}
+            changed = {"last_message": message, "redo": _taken_off(state, old, new, kept), **_titled(title)}
         case Dropped(copies=copies):
             changed = {"last_message": state.last_message + copies, "redo": RedoLine(state.head, 1, state.redo)}
         case Titled(title=title):
@@ -765,7 +778,7 @@ def apply(state: State, event: Event, tree: Tree) -> State:
     return msgspec.structs.replace(
         state,
         revision=event.revision,
-        transcript_revision=event.revision if moved else state.transcript_revision,
+        transcript_revision=state.transcript_revision if old is new else event.revision,
         head=event.head,
         horizon=horizon,
         updated_at=event.at,
@@ -808,10 +821,10 @@ def _created(created: Created, event: Event, start: int, tree: Tree) -> State:
     )
 
 
-def _taken_off(state: State, new: Node, tree: Tree) -> RedoLine | None:
-    """The redo line once the transcript of `state` has given way to the path to `new`."""
-    old = tree[state.head]
-    return state.redo if old is new else RedoLine(old.id, max(1, old.turns - common(old, new).turns), state.redo)
+def _taken_off(state: State, old: Node, new: Node, kept: Node) -> RedoLine | None:
+    """The redo line once the path to `old`, the transcript of `state`, has given way to that to `new`, and they share
+    that to `kept`."""
+    return state.redo if old is new else RedoLine(state.head, max(1, old.turns - kept.turns), state.redo)
 
 
 def _after(line: RedoLine | None, steps: int) -> RedoLine | None:
@@ -832,7 +845,7 @@ def _without(state: State, number: int) -> dict[str, Any]:
     return {"queue": queue, "queue_paused": state.queue_paused and bool(queue)}
 
 
-class Step(Struct, frozen=True):
+class Step(_Value, frozen=True):
     """An event with the states around it."""
 
     event: Event

@@ -1,6 +1,7 @@
 """What an op sees and what it decides: the types that ops share, and words that they have in common."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, field
@@ -137,6 +138,7 @@ def context_tokens(view: View, node: Node) -> int:
     return node.context + len((view.system or "").encode()) // BYTES_PER_TOKEN
 
 
+@lru_cache(maxsize=256)
 def counted(number: int, noun: str) -> str:
     """A number of things, like `2 turns`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

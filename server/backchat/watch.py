@@ -94,8 +94,8 @@ class Watchers:
 
 
 async def watch(websocket: WebSocket, watchers: Watchers, outbox: Outbox, seconds: float) -> None:
-    """Serves one accepted WebSocket, which has nothing to say, until either side closes it. `seconds` is how long one
-    frame may take to leave."""
+    """Serves one accepted WebSocket, which has nothing to say, until either side closes it. `seconds` is how long
+    frames that are sent together may take to leave."""
     watchers.add(outbox)
     try:
         async with writing(websocket, outbox, seconds):

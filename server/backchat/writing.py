@@ -1,5 +1,5 @@
-"""The writing end of one WebSocket: what its outbox holds is sent, by one task, and the connection ends when a frame
-takes too long to leave."""
+"""The writing end of one WebSocket: what its outbox holds is sent, by one task where the peer is behind, and the
+connection ends when that takes too long."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,47 +8,61 @@ from typing import Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from backchat.outbox import Outbox
+from backchat.outbox import Outbox, Sent, texts
 
 TRANSPORT: Final = "backchat.transport"
-"""The ASGI extension of server.py: `abort()` drops a connection without asking its peer, `send(texts)` writes several
-text frames at once and raises OSError when the peer is gone."""
+"""The ASGI extension of server.py: `abort()` drops a connection without asking its peer, `send(frames)` writes text
+frames at once, as soon as the peer takes them, and raises OSError when it is gone; `send_now(frames)` writes them
+without waiting, and returns whether it did; `deliver_to(take)` offers each text frame that comes to `take` first, and
+lets whoever receives have those for which it returns False."""
 
 
 @asynccontextmanager
 async def writing(websocket: WebSocket, outbox: Outbox, seconds: float) -> AsyncIterator[None]:
     """Sends what comes into the outbox for as long as the context lasts, and closes an accepted WebSocket once the
-    outbox does. `seconds` is how long one frame may take to leave."""
+    outbox does. `seconds` is how long frames that are sent together may take to leave."""
     writer = _Writer(websocket, outbox, seconds)
-    task = asyncio.get_running_loop().create_task(writer.write())
-    watch = writer.watch()
+    outbox.send_to(writer)
     try:
         yield
     finally:
-        watch()
-        task.cancel()
-        (end,) = await asyncio.gather(task, return_exceptions=True)
-    if isinstance(end, Exception):
-        raise end
+        outbox.send_to(None)
+        await writer.end()
 
 
 class _Writer:
+    """Most frames leave at once, and need no task to be woken for them, which costs more than to send them. There is
+    one task while the peer takes no more for now."""
+
     def __init__(self, websocket: WebSocket, outbox: Outbox, seconds: float) -> None:
         self._websocket = websocket
         self._outbox = outbox
         self._seconds = seconds
-        self._sending_since: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._transport = websocket.scope.get("extensions", {}).get(TRANSPORT, {})
+        self.send_now: Callable[[list[Sent]], bool] = self._transport.get("send_now", _never)
 
-    async def write(self) -> None:
-        send = self._websocket.scope.get("extensions", {}).get(TRANSPORT, {}).get("send", self._send_each)
-        clock = asyncio.get_running_loop().time
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._write())
+
+    async def end(self) -> None:
+        """Raises what a defect has raised."""
+        if self._task is not None:
+            self._task.cancel()
+            (end,) = await asyncio.gather(self._task, return_exceptions=True)
+            if isinstance(end, Exception):
+                raise end
+
+    async def _write(self) -> None:
+        send = self._transport.get("send", self._send_each)
         try:
-            while together := await self._outbox.get():
-                self._sending_since = clock()
-                await send(together)
-                self._sending_since = None
-            assert self._outbox.closing is not None
-            await close(self._websocket, *self._outbox.closing, self._seconds)
+            while together := self._outbox.get():
+                async with asyncio.timeout(self._seconds):
+                    await send(together)
+            if self._outbox.closing is not None:
+                await close(self._websocket, *self._outbox.closing, self._seconds)
+        except TimeoutError:
+            abort(self._websocket)
         except (WebSocketDisconnect, RuntimeError, OSError):
             # The peer is gone, or broke the protocol, and the server has closed the connection: the reader hears of
             # it too.
@@ -58,25 +72,14 @@ class _Writer:
             abort(self._websocket)
             raise
 
-    async def _send_each(self, texts: list[str]) -> None:
-        for text in texts:
+    async def _send_each(self, together: list[Sent]) -> None:
+        for text in texts(together):
             await self._websocket.send_text(text)
 
-    def watch(self) -> Callable[[], None]:
-        """Aborts the transport when one frame takes too long to leave. One timer, moved when it fires rather than for
-        each frame: a frame that began since is looked at again when its own time is up."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._seconds, lambda: look())
 
-        def look() -> None:
-            nonlocal timer
-            since = self._sending_since
-            if since is not None and loop.time() - since >= self._seconds:
-                abort(self._websocket)
-                return
-            timer = loop.call_at((loop.time() if since is None else since) + self._seconds, look)
-
-        return lambda: timer.cancel()
+def _never(_: list[Sent]) -> bool:
+    """What sends at once where the server offers no way to."""
+    return False
 
 
 async def close(websocket: WebSocket, code: int, reason: str, seconds: float) -> None:

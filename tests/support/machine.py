@@ -17,7 +17,7 @@ from backchat.backends.base import Delta
 from backchat.errors import BackchatError, BackendFailed
 from backchat.frames import MessagesParams, Result, SubmitParams, Who
 from backchat.hub.local import LocalHub
-from backchat.outbox import Outbox
+from backchat.outbox import Outbox, texts
 from backchat.registry import Sessions
 from backchat.sessions import OWNER, Answer, Run, Session
 from backchat.store.base import Checkpoint, Commit, Loaded, SessionInfo, first_commit
@@ -66,8 +66,9 @@ class Reader:
         it waits is not the same every time."""
         assert self._outbox is not None
         taken: list[Json] = []
+        self._outbox._catch_up()
         while self._outbox._waiting:
-            taken += map(json.loads, await self._outbox.get())
+            taken += map(json.loads, texts(self._outbox.get()))
         for frame in [frame for frame in taken if frame["method"] != "presence"][:most]:
             if frame["method"] == "attached":
                 self.attached = frame["params"]

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from backchat import frames
 from backchat.frames import AnyDelta, Presence, Who
+from backchat.outbox import Burst
 
 PRESENCE_SECONDS: Final = 0.2
 """How long those who are attached wait to be told of others who come and go, so that many cost no more than one."""
@@ -25,18 +26,27 @@ class Subscriber(Protocol):
     def push_delta(self, delta: AnyDelta, frame: str) -> None:
         """Takes a delta, and the frame that it makes if it is sent alone."""
 
+    def follow(self, burst: Burst) -> None:
+        """Takes what is added to the burst from now on: before whatever it is given later, and when it is told to
+        leave."""
+
+    def leave(self) -> None:
+        """Takes the rest of the burst that it follows."""
+
     def close(self, code: int, reason: str) -> None:
         """Takes no more; what it has is sent, then the connection is closed."""
 
 
 class _Audience(Struct):
     """Those who are attached to one session, by connection, oldest first: where each takes what it is sent, who it is,
-    and the presence that it knows of. The timer is there while somebody has to be told of another."""
+    and the presence that it knows of. The timer is there while somebody has to be told of another. The burst is what
+    was published in this round of the loop, which all of them follow."""
 
     subscribers: dict[str, Subscriber] = field(default_factory=dict)
     who: dict[str, Who] = field(default_factory=dict)
     known: dict[str, Presence] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
+    burst: Burst | None = None
 
 
 class LocalHub:
@@ -53,14 +63,18 @@ class LocalHub:
         audience.subscribers[who.connection] = subscriber
         audience.who[who.connection] = who
         audience.known[who.connection] = _presence(audience)
+        if audience.burst is not None:
+            subscriber.follow(audience.burst)
         if len(audience.subscribers) > 1:
             self._changed(session_id, audience)
 
     def unsubscribe(self, session_id: str, connection: str) -> None:
         """The opposite of `subscribe`; harmless when it was not."""
         audience = self._audiences.get(session_id)
-        if audience is None or audience.subscribers.pop(connection, None) is None:
+        subscriber = None if audience is None else audience.subscribers.pop(connection, None)
+        if audience is None or subscriber is None:
             return
+        subscriber.leave()
         del audience.who[connection], audience.known[connection]
         if audience.subscribers:
             self._changed(session_id, audience)
@@ -70,9 +84,23 @@ class LocalHub:
             audience.timer.cancel()
 
     def publish(self, session_id: str, frame: str) -> None:
-        """Gives an encoded frame to all that are attached."""
-        for subscriber in self.subscribers(session_id).values():
-            subscriber.push(frame)
+        """Gives an encoded frame to all that are attached. What is published in one round of the loop, as the commits
+        that shared a sync are, goes to many of them as one: each takes it when the round is over, or before anything
+        that it is given itself."""
+        audience = self._audiences.get(session_id)
+        if audience is None:
+            return
+        if audience.burst is not None:
+            audience.burst.add(frame)
+        elif len(audience.subscribers) == 1:
+            for subscriber in audience.subscribers.values():
+                subscriber.push(frame)
+        else:
+            burst = audience.burst = Burst()
+            for subscriber in audience.subscribers.values():
+                subscriber.follow(burst)
+            burst.add(frame)
+            asyncio.get_running_loop().call_soon(_end, audience)
 
     def publish_delta(self, session_id: str, delta: AnyDelta, frame: str) -> None:
         """Gives a delta to all that are attached; where deltas wait, they may merge."""
@@ -115,6 +143,13 @@ class LocalHub:
                 frame = frame or frames.notification(now)
                 audience.known[connection] = now
                 subscriber.push(frame)
+
+
+def _end(audience: _Audience) -> None:
+    """The round is over."""
+    audience.burst = None
+    for subscriber in list(audience.subscribers.values()):
+        subscriber.leave()
 
 
 def _presence(audience: _Audience, who: Who | None = None) -> Presence:

@@ -10,6 +10,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -49,6 +50,8 @@ BUSY_SECONDS: Final = 10.0
 """How long a write waits for another process (an import) to finish its own."""
 MOST_READ: Final = 8 * 1024 * 1024
 """After how many characters of messages, as JSON, a search shows no more of what it found."""
+MOST_ROWS: Final = 64
+"""How many events one statement inserts at the most; some builds of SQLite take no more than 999 values."""
 PRUNED: Final = 100
 """How many op records are dropped at once: few enough that no commit waits noticeably."""
 
@@ -183,6 +186,24 @@ _BODIES: Final[dict[tuple[str, int], msgspec.json.Decoder[Body]]] = {
 }
 
 
+@cache
+def _append_sql(rows: int) -> str:
+    row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    return (
+        "INSERT INTO event (session_id, revision, type, v, at, actor, command, head, body, op_id, body_hash, reply,"  # noqa: S608 - constants
+        f" epoch, name) VALUES {', '.join([row] * rows)}"
+    )
+
+
+def _only_appends(commit: Commit) -> bool:
+    """Whether a commit is nothing but events, like that of an undo."""
+    more = (
+        commit.added, commit.create, commit.listed, commit.ended_run, commit.started_run, commit.deleted_at,
+        commit.restores, commit.opens,
+    )  # fmt: skip
+    return not any(more)
+
+
 class _AfterFailure(Exception):
     """An earlier commit of the same session failed."""
 
@@ -206,7 +227,14 @@ class Database:
             # section 2.2).
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                self.path,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+                # One for each number of events that are inserted together, and the others.
+                cached_statements=2 * MOST_ROWS,
+            )
         except (OSError, sqlite3.Error) as error:
             raise DataDirectoryError(f"Cannot use the data directory {directory}: {_reason(error)}.") from error
         try:
@@ -278,14 +306,42 @@ class Database:
     ) -> list[Exception | None]:
         """Commits all that can be, with one sync: for each commit None, or why it failed.
 
-        Each has a savepoint of its own; when one fails, later ones of the same session fail too. Returned failures
-        are SessionExists and sqlite3.Error.
+        When one fails, later ones of the same session fail too. Returned failures are SessionExists and sqlite3.Error.
         """
+        try:
+            self._write_all(commits, checkpoints)
+        except (sqlite3.Error, SessionExists) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                # It has waited once.
+                return [error] * len(commits)
+            # Nothing has happened, or else its revisions are there. Which of them it was is found out one by one.
+            return self._write_each(commits, checkpoints)
+        return [None] * len(commits)
+
+    def _write_all(self, commits: Sequence[Commit], checkpoints: Sequence[tuple[str, Checkpoint]]) -> None:
+        """Commits everything or nothing. Each statement hands the interpreter over and waits for it to come back,
+        which costs more than a row: so the events of all commits go together, and where there is nothing else they
+        are a transaction by themselves."""
+        rows = [row for commit in commits for row in self._event_rows(commit)]
+        if not checkpoints and 0 < len(rows) <= MOST_ROWS and all(map(_only_appends, commits)):
+            self._append(rows)
+            return
+        with self._transaction("BEGIN IMMEDIATE"):
+            # First: a commit of the same batch may end the run.
+            self._save(checkpoints)
+            for commit in commits:
+                self._insert_rest(commit)
+            self._append(rows)
+            self.behind = search.index(self._db, commits) or self.behind
+
+    def _write_each(
+        self, commits: Sequence[Commit], checkpoints: Sequence[tuple[str, Checkpoint]]
+    ) -> list[Exception | None]:
+        """Like `write`, with a savepoint for each commit."""
         results: list[Exception | None] = []
         failed: set[str] = set()
         try:
             with self._transaction("BEGIN IMMEDIATE"):
-                # First: a commit of the same batch may end the run.
                 self._save(checkpoints)
                 for commit in commits:
                     if commit.session_id in failed:
@@ -293,7 +349,9 @@ class Database:
                         continue
                     self._db.execute("SAVEPOINT one")
                     try:
-                        self._insert(commit)
+                        self._forget(commit)
+                        self._insert_rest(commit)
+                        self._append(self._event_rows(commit))
                     except (sqlite3.Error, SessionExists) as error:
                         if not self._db.in_transaction:
                             raise
@@ -327,7 +385,8 @@ class Database:
             (session_id, checkpoint.run_id, checkpoint.text, checkpoint.reasoning, checkpoint.model),
         )
 
-    def _insert(self, commit: Commit) -> None:
+    def _insert_rest(self, commit: Commit) -> None:
+        """All of a commit but its events."""
         execute = self._db.execute
         session_id = commit.session_id
         if commit.create is not None:
@@ -351,36 +410,6 @@ class Database:
                 " ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15",
                 [_message_row(session_id, added) for added in commit.added],
             )
-        record = commit.record
-        for event in commit.events:
-            last = record is not None and event is commit.events[-1]
-            if last and record:
-                execute(
-                    "UPDATE event SET body_hash = NULL, reply = NULL"
-                    " WHERE session_id = ? AND op_id = ? AND reply IS NOT NULL AND at <= ?",
-                    (session_id, record.op_id, record.forgotten),
-                )
-            name, version = EVENT_NAMES[type(event.body)]
-            execute(
-                "INSERT INTO event (session_id, revision, type, v, at, actor, command, head, body, op_id, body_hash,"
-                " reply, epoch, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    session_id,
-                    event.revision,
-                    name,
-                    version,
-                    event.at,
-                    event.cause.connection,
-                    event.cause.command,
-                    event.head,
-                    _encode(event.body).decode(),
-                    record.op_id if last and record else None,
-                    record.body_hash if last and record else None,
-                    record.reply.decode() if last and record else None,
-                    self._epoch,
-                    event.cause.name,
-                ),
-            )
         if commit.ended_run is not None:
             execute("DELETE FROM checkpoint WHERE session_id = ? AND run_id = ?", (session_id, commit.ended_run))
         if commit.started_run is not None:
@@ -390,7 +419,42 @@ class Database:
         if commit.restores:
             execute("UPDATE session SET deleted_at = NULL WHERE id = ?", (session_id,))
         if commit.opens is not None:
-            self._insert(commit.opens)
+            self._insert_rest(commit.opens)
+
+    def _event_rows(self, commit: Commit) -> list[tuple[Any, ...]]:
+        """The rows of a commit's events, and of those of the session that it opens."""
+        record, last = commit.record, len(commit.events)
+        rows = []
+        for number, event in enumerate(commit.events, start=1):
+            name, version = EVENT_NAMES[type(event.body)]
+            answers: tuple[Any, ...] = (None, None, None)
+            if record is not None and number == last:
+                answers = (record.op_id, record.body_hash, record.reply.decode())
+            cause = event.cause
+            rows.append(
+                (
+                    commit.session_id, event.revision, name, version, event.at, cause.connection, cause.command,
+                    event.head, _encode(event.body).decode(), *answers, self._epoch, cause.name,
+                )
+            )  # fmt: skip
+        if commit.opens is not None:
+            rows += self._event_rows(commit.opens)
+        return rows
+
+    def _append(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        for start in range(0, len(rows), MOST_ROWS):
+            some = rows[start : start + MOST_ROWS]
+            self._db.execute(_append_sql(len(some)), [value for row in some for value in row])
+
+    def _forget(self, commit: Commit) -> None:
+        """Makes an old op record give way to the new one of the same op_id."""
+        record = commit.record
+        if record is not None:
+            self._db.execute(
+                "UPDATE event SET body_hash = NULL, reply = NULL"
+                " WHERE session_id = ? AND op_id = ? AND reply IS NOT NULL AND at <= ?",
+                (commit.session_id, record.op_id, record.forgotten),
+            )
 
     def has_session(self, session_id: str) -> bool:
         """Whether the id is taken, by a session or by one that was deleted."""

@@ -83,6 +83,8 @@ class ThreadedStore(Store):
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+            # Not to be kept until there is another: whoever asked for it may be gone.
+            del job
 
     def _write(self, commits: list[tuple[Commit, Done]], checkpoints: list[tuple[str, Checkpoint]]) -> None:
         assert self._loop is not None
