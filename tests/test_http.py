@@ -580,6 +580,12 @@ async def test_everything_that_the_page_loads_is_there(http: httpx.AsyncClient) 
         "/static/app.js%00",
         "/static/nope.js",
         "/static/",
+        "/static/index.html",
+        "/static/nope/app.js",
+        "/static/%2e%2e/app.js",
+        f"/static/{16 * '0'}/nope.js",
+        f"/static/{16 * '0'}/../../pyproject.toml",
+        f"/static/{16 * '0'}/..%2fapp.js",
     ],
 )
 async def test_no_file_outside_the_page_is_served(server: Running, target: str) -> None:

@@ -23,12 +23,9 @@ from backchat.access import COOKIE, Access
 from backchat.choices import checked_title
 from backchat.commands import check_text, describe
 from backchat.errors import BackchatError, InvalidParams, ParseError, TimedOut, TooLarge, Unauthorized, UnknownMethod
-from backchat.foreign import messages_of
-from backchat.importer import Ready
-from backchat.portable import file_name, to_json, to_markdown
 from backchat.registry import Sessions
 from backchat.store.base import Loaded, Place, Summary
-from backchat.transcript import Created
+from backchat.transcript import Created, Message
 from backchat.words import MOST_QUERY
 
 MOST_SESSIONS: Final = 200
@@ -150,7 +147,9 @@ class Api:
     async def _create(self, request: Request) -> Response:
         body = await self._body(request, _NewSession)
         title = None if body.title is None else _title(body.title)
-        messages = messages_of(body.messages, self._sessions.clock())
+        messages = []
+        if body.messages:
+            messages = await anyio.to_thread.run_sync(_messages, body.messages, self._sessions.clock())
         async with self._sessions.create(Created(title=title), messages) as session:
             return json_response(session.status, 201)
 
@@ -198,7 +197,7 @@ class Api:
         async with self._importing:
             body = await self._read(request, self._import_bytes)
             async for one in self._sessions.bring_in(body, stem):
-                if isinstance(one, Ready):
+                if one.outcome == "imported":
                     told["imported"].append({"session_id": one.commit.session_id, "title": one.title})
                 else:
                     told["skipped" if one.outcome == "skipped" else "failed"].append(
@@ -287,13 +286,26 @@ def json_response(body: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
 
 
+# On threads. What reads and writes files is imported there, late: a server starts without it.
+
+
+def _messages(values: list[Any], now: float) -> list[Message]:
+    from backchat.foreign import messages_of
+
+    return messages_of(values, now)
+
+
 def _markdown(loaded: Loaded) -> Response:
+    from backchat.portable import to_markdown
+
     state = loaded.history[-1].after
     text = to_markdown(state, loaded.tree, _when)
     return _file(loaded, text.encode(), "md", "text/markdown; charset=utf-8")
 
 
 def _json(loaded: Loaded) -> Response:
+    from backchat.portable import to_json
+
     first = loaded.history[0]
     assert isinstance(first.event.body, Created)
     body = to_json(loaded.info.id, first.event.body, loaded.history[-1].after, loaded.tree)
@@ -302,6 +314,8 @@ def _json(loaded: Loaded) -> Response:
 
 def _file(loaded: Loaded, body: bytes, ending: str, media_type: str) -> Response:
     """A response that a browser saves as a file, named after the title (RFC 6266, RFC 8187)."""
+    from backchat.portable import file_name
+
     name = f"{file_name(loaded.history[-1].after.title, loaded.info.id)}.{ending}"
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace("%", "_")
     headers = {

@@ -1,7 +1,6 @@
 """The application: the only place that wires the parts together."""
 
 import asyncio
-import difflib
 import logging
 import secrets
 import time
@@ -20,7 +19,6 @@ from starlette.middleware import Middleware
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from backchat import page
 from backchat.access import Access, AccessMiddleware
 from backchat.api import Api, error_response, no_route, whole_number
 from backchat.backends.base import Backend
@@ -33,6 +31,7 @@ from backchat.hub.local import LocalHub
 from backchat.models import Models
 from backchat.names import checked_name, made_up_name
 from backchat.outbox import Outbox
+from backchat.page import Page, static_directory
 from backchat.prompts import personalities
 from backchat.registry import Sessions
 from backchat.rendering import Rendering
@@ -117,7 +116,7 @@ class Backchat:
                 WebSocketRoute("/ws", self._socket),
                 # A path, so that an id with a slash is told what any other bad id is told.
                 WebSocketRoute("/ws/{session_id:path}", self._socket),
-                *page.routes(),
+                *Page(static_directory()).routes(),
                 *self._api.routes(),
             ],
             middleware=[Middleware(AccessMiddleware, access=self._access)],
@@ -150,6 +149,9 @@ class Backchat:
         self._offer = msgspec.structs.replace(self._offer, models=names)
         model = self._offer.model
         if first and names and model is not None and not offers(self._offer, model):
+            # Late: few ever mistype a model.
+            import difflib
+
             nearest = ", ".join(difflib.get_close_matches(model, names))
             hint = f"it has {nearest}" if nearest else "`backchat models`, with the same --base-url, lists what it has"
             _log.warning("The endpoint does not list the model %r; %s.", model, hint)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
-from platformdirs import user_data_path
 
 from backchat.choices import check_model
 from backchat.errors import InvalidParams, SettingError
@@ -123,4 +122,7 @@ def address_of(host: str) -> Address | None:
 
 def default_data() -> Path:
     """Where the platform keeps a user's data."""
+    # Late: whoever names a directory does without.
+    from platformdirs import user_data_path
+
     return user_data_path("backchat", appauthor=False)

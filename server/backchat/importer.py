@@ -8,7 +8,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -32,6 +32,8 @@ Outcome = Literal["imported", "skipped", "broken"]
 class Ready(Struct, frozen=True):
     """A session out of a file: its first commit. `place` says where it stands, in a file of several."""
 
+    outcome: ClassVar[Literal["imported"]] = "imported"
+
     commit: Commit
     place: str | None
 
@@ -43,6 +45,10 @@ class Ready(Struct, frozen=True):
     def left(self, outcome: Literal["skipped", "broken"], reason: object) -> "Left":
         """That it was not imported."""
         return Left(outcome, str(reason) if self.place is None else f"{self.place}: {reason}")
+
+    def there_already(self) -> "Left":
+        """That its id is taken."""
+        return self.left("skipped", f"session {self.commit.session_id} is there already, or was deleted")
 
 
 class Left(Struct, frozen=True):
@@ -87,11 +93,6 @@ def _ready(found: Imported | Broken, data: bytes, title: str | None, now: float)
     return ready
 
 
-def there_already(session_id: str) -> str:
-    """Why a session is not imported whose id is taken."""
-    return f"session {session_id} is there already, or was deleted"
-
-
 def _commit(session_id: str, imported: Imported, now: float) -> Commit:
     info = SessionInfo(
         id=session_id,
@@ -129,7 +130,7 @@ def import_files(database: Database, files: list[Path]) -> Iterator[Result]:
             yield Result(file, "broken", str(reason))
             continue
         for one in sessions_in(data, os.fsencode(file.stem).decode(errors="replace"), time.time()):
-            if isinstance(one, Ready):
+            if one.outcome == "imported":
                 left = _import(database, one)
                 if left is None:
                     yield Result(file, "imported", one.commit.session_id)
@@ -156,7 +157,7 @@ def _import(database: Database, ready: Ready) -> Left | None:
     session_id = ready.commit.session_id
     try:
         if database.has_session(session_id):
-            return ready.left("skipped", there_already(session_id))
+            return ready.there_already()
         failure = database.write([ready.commit])[0]
     except sqlite3.Error as error:
         failure = error

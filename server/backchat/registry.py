@@ -6,10 +6,10 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import msgspec
@@ -17,11 +17,13 @@ import msgspec
 from backchat.errors import BackchatError, NoSuchSession, SessionExists, StorageFailed
 from backchat.frames import Completion
 from backchat.hub.local import LocalHub
-from backchat.importer import Left, Ready, sessions_in, there_already
 from backchat.sessions import OWNER, Run, Session, Surroundings, completed
 from backchat.store.base import Found, Loaded, Place, Store, Summary
 from backchat.transcript import SESSION_ID, Created, Message, State, Tree
 from backchat.views import Offer
+
+if TYPE_CHECKING:
+    from backchat.importer import Left, Ready
 
 _log = logging.getLogger("backchat.registry")
 
@@ -70,46 +72,60 @@ class Sessions:
     @asynccontextmanager
     async def use(self, session_id: str) -> AsyncIterator[Session]:
         """The session, in memory for as long as the context lasts. Raises what `Session.ready` raises."""
-        async with self._at(session_id) as session:
+        session = self._taken(session_id)
+        try:
             await session.ready()
             yield session
+        finally:
+            self._left(session)
 
-    @asynccontextmanager
-    async def _at(self, session_id: str) -> AsyncIterator[Session]:
+    def _taken(self, session_id: str) -> Session:
+        """The live object of a session, in memory until whoever calls this calls `_left`. Raises NoSuchSession."""
         if not SESSION_ID.fullmatch(session_id):
             raise NoSuchSession
         # No await between the look-up and the insertion: there is never a second object.
         session = self._live.get(session_id)
         if session is None:
             session = self._live[session_id] = Session(session_id, self._around)
-        async with self._using(session):
-            yield session
+        self._take(session)
+        return session
+
+    def _take(self, session: Session) -> None:
+        session.users += 1
+        self._idle.pop(session.id, None)
+
+    def _left(self, session: Session) -> None:
+        session.users -= 1
+        self._settled(session)
 
     @asynccontextmanager
     async def create(self, created: Created, messages: Iterable[Message] = ()) -> AsyncIterator[Session]:
         """A new session, durable, in memory for as long as the context lasts. Raises StorageFailed."""
         session = Session(_new_id(), self._around)
         self._live[session.id] = session
-        async with self._using(session):
+        self._take(session)
+        try:
             await session.create(created, list(messages))
             yield session
+        finally:
+            self._left(session)
 
-    async def bring_in(self, data: bytes, title: str | None) -> AsyncIterator[Ready | Left]:
+    async def bring_in(self, data: bytes, title: str | None) -> AsyncIterator["Ready | Left"]:
         """Imports the sessions of a file: each that is ready is durable, the others are left out. See `sessions_in`.
 
         What takes long is done on a thread, and a session is committed like any other outcome, so nobody waits for
         more than one of them.
         """
-        found = sessions_in(data, title, self.clock())
+        found = _sessions_in(data, title, self.clock())
         while (one := await anyio.to_thread.run_sync(next, found, None)) is not None:
-            yield one if isinstance(one, Left) else await self._brought_in(one) or one
+            yield await self._brought_in(one) or one if one.outcome == "imported" else one
 
-    async def _brought_in(self, ready: Ready) -> Left | None:
+    async def _brought_in(self, ready: "Ready") -> "Left | None":
         session_id = ready.commit.session_id
         done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         try:
             if await self._store.has_session(session_id):
-                return ready.left("skipped", there_already(session_id))
+                return ready.there_already()
             self._store.commit(ready.commit, partial(self._settle_import, done, session_id))
             failure = await done
         except StorageFailed as error:
@@ -135,8 +151,11 @@ class Sessions:
 
     async def restore(self, session_id: str) -> None:
         """Brings a deleted session back. Raises what `Session.restore` raises."""
-        async with self._at(session_id) as session:
+        session = self._taken(session_id)
+        try:
             await session.restore()
+        finally:
+            self._left(session)
 
     async def list(self, after: Place | None, limit: int) -> list[Summary]:
         """Stored sessions, last updated first. Raises StorageFailed."""
@@ -183,16 +202,6 @@ class Sessions:
                 # One session's trouble must not keep the others from being told of the shutdown.
                 _log.error("a live reply was lost: %s", end, exc_info=end)
 
-    @asynccontextmanager
-    async def _using(self, session: Session) -> AsyncIterator[None]:
-        session.users += 1
-        self._idle.pop(session.id, None)
-        try:
-            yield
-        finally:
-            session.users -= 1
-            self._settled(session)
-
     def _settled(self, session: Session) -> None:
         if not session.idle or self._live.get(session.id) is not session:
             return
@@ -207,16 +216,25 @@ class Sessions:
 
     def _reload(self, session: Session) -> None:
         async def reload() -> None:
+            self._take(session)
             try:
-                async with self._using(session):
-                    await session.ready()
+                await session.ready()
             except BackchatError:
                 # Told to everyone who waits by `ready` itself.
                 pass
+            finally:
+                self._left(session)
 
         task = asyncio.get_running_loop().create_task(reload())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _sessions_in(data: bytes, title: str | None, now: float) -> Iterator["Ready | Left"]:
+    # Late, and on the thread that asks for the first: most servers never read a file, and a server starts without it.
+    from backchat.importer import sessions_in
+
+    yield from sessions_in(data, title, now)
 
 
 def _new_id() -> str:

@@ -28,8 +28,8 @@ _APART: Final = "\x1f"
 # Not a matter of taste once it is released: what is in the index must be spelled the same to be taken out again. Thai
 # and Lao; Myanmar; Khmer; Tai scripts; kana, bopomofo and Chinese characters; Yi; Javanese; more of Myanmar and Tai;
 # Hangul (whose words are written together with what follows them); compatibility forms and halfwidth kana; Tangut and
-# more kana; the rest of the Chinese characters.
-_ALONE: Final = re.compile(
+# more kana; the rest of the Chinese characters. `re` compiles it when first used: that takes longer than all else here.
+_ALONE: Final = (
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u3005-\u3007\u3040-\u312f\u31a0-\u31bf"
     "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\ua4cf\ua980-\ua9ff\uaa60-\uaadf\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f"
     "\U00017000-\U00018aff\U0001b000-\U0001b16f\U00020000-\U0003ffff]+"
@@ -50,7 +50,7 @@ def searched(text: str) -> str:
     """A text as the index takes it."""
     if text.isascii():
         return text
-    return _ALONE.sub(lambda run: _APART + _APART.join(run[0]) + _APART, text)
+    return re.sub(_ALONE, lambda run: _APART + _APART.join(run[0]) + _APART, text)
 
 
 def searched_content(content: Any) -> str:

@@ -10,7 +10,7 @@ from tests.support.server import Running
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 MORPHED: Final = """async ([steps]) => {
-    const { morph, parsed } = await import("/static/html.js");
+    const { morph, parsed } = await import(document.querySelector("[href$='/html.js']").href);
     const parent = document.createElement("div");
     document.body.append(parent);
     const kept = [];
@@ -56,7 +56,7 @@ async def test_text_that_grows_keeps_the_selection_the_focus_and_how_far_it_was_
     tab = await opened(user, server)
     kept = await tab.page.evaluate(
         """async () => {
-            const { morph, parsed } = await import("/static/html.js");
+            const { morph, parsed } = await import(document.querySelector("[href$='/html.js']").href);
             const parent = document.createElement("div");
             parent.style.width = "200px";
             document.querySelector("[role=log]").append(parent);
@@ -79,7 +79,7 @@ async def test_a_button_that_the_page_has_added_is_left_in_its_state(server: Run
     tab = await opened(user, server)
     left = await tab.page.evaluate(
         """async () => {
-            const { morph, parsed } = await import("/static/html.js");
+            const { morph, parsed } = await import(document.querySelector("[href$='/html.js']").href);
             const parent = document.createElement("div");
             const dressed = (text) => {
                 const nodes = parsed(`<pre>${text}</pre>`);
@@ -99,7 +99,7 @@ async def test_nothing_of_it_loads_or_runs_before_it_is_in_the_page(server: Runn
     tab = await opened(user, server)
     await tab.page.evaluate(
         """async () => {
-            const { parsed } = await import("/static/html.js");
+            const { parsed } = await import(document.querySelector("[href$='/html.js']").href);
             parsed(`<img src="https://elsewhere.invalid/x"><script>window.hacked = 1</script>`);
         }"""
     )

@@ -82,7 +82,7 @@ async def test_nothing_is_said_but_what_the_translation_says(
     async def translate(route: Route) -> None:
         await route.fulfill(body=TRANSLATION + translated, content_type="text/javascript")
 
-    await user.context.route(re.compile(r"/static/strings\.js$"), translate)
+    await user.context.route(re.compile(r"/strings\.js$"), translate)
 
     async def translated_all() -> None:
         await tab.drawn()
