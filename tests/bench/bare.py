@@ -1,27 +1,38 @@
 """The least that a server can do: asyncio on a socket, no HTTP and no WebSocket library. What the load driver reaches
 against this is the driver's own limit. Prints its port.
 
-On `/fan/NAME` whatever comes from one goes to all that are there, on any other path it is answered."""
+On `/fan/NAME` whatever comes from one goes to all that are there, on any other path it is answered. On
+`/busy/NUMBER/SIZE` so many notifications of so many bytes come before each answer, in one write.
+"""
 
 import asyncio
 import signal
 from collections import defaultdict
 from typing import Any
 
-from tests.bench.driver import REPLY, loop_factory
+from tests.bench.links import NOTIFICATION, REPLY, TEXT, head_of, loop_factory
 
-_ANSWER = bytes((0x81, len(REPLY) + 3)) + REPLY + b"{}}"
+_ANSWER = head_of(TEXT, len(REPLY) + 3) + REPLY + b"{}}"
 
 
 _attached: defaultdict[bytes, set[Any]] = defaultdict(set)
 
 
+def _answer(path: bytes) -> bytes:
+    if not path.startswith(b"/busy/"):
+        return _ANSWER
+    number, size = map(int, path.split(b"/")[2:])
+    said = NOTIFICATION + b'"busy","params":"'
+    return (head_of(TEXT, size) + said + b"x" * (size - len(said) - 2) + b'"}') * number + _ANSWER
+
+
 class _Bare(asyncio.Protocol):
-    """Says yes to a handshake, then answers each frame (all of one size, under 126 bytes) with the same few bytes, or
+    """Says yes to a handshake, then answers each frame (all of one size, under 126 bytes) with the same bytes, or
     writes it to all with the same path: still masked, for nobody looks."""
 
     def __init__(self) -> None:
         self._open = False
+        self._answer = b""
         self._fan: set[Any] | None = None
         self._transport: Any = None
 
@@ -32,6 +43,7 @@ class _Bare(asyncio.Protocol):
         if not self._open:
             self._open = True
             path = data.split(b" ", 2)[1]
+            self._answer = _answer(path)
             if path.startswith(b"/fan/"):
                 self._fan = _attached[path]
                 self._fan.add(self._transport)
@@ -45,7 +57,7 @@ class _Bare(asyncio.Protocol):
             for transport in self._fan:
                 transport.write(frame)
         else:
-            self._transport.write(_ANSWER * (len(data) // (6 + (data[1] & 0x7F))))
+            self._transport.write(self._answer * (len(data) // (6 + (data[1] & 0x7F))))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._fan is not None:

@@ -1,15 +1,19 @@
 """What Backchat is compared with: a bare Starlette server under the uvicorn settings of `backchat serve`, in a process
-of its own. It says back what it is sent on `/ws/NAME`, and to all that are on the same `/fan/NAME`. Prints its port."""
+of its own. It says back what it is sent on `/ws/NAME`, and to all that are on the same `/fan/NAME`. Prints its port.
 
+Arguments: a port (0 takes a free one), and the settings of uvicorn as a JSON object. It imports nothing but Starlette
+and uvicorn: what it takes to start, and its memory, are compared too.
+"""
+
+import json
+import sys
 from collections import defaultdict
+from socket import AF_INET, IPPROTO_TCP, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
 
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
-from uvicorn import Server
-
-from backchat.config import Settings
-from backchat.server import listen, uvicorn_config
+from uvicorn import Config, Server
 
 _attached: defaultdict[str, list[WebSocket]] = defaultdict(list)
 
@@ -32,13 +36,15 @@ async def _fan(websocket: WebSocket) -> None:
 
 def main() -> None:
     """Serves until it is told to stop by a signal."""
-    listening = listen("127.0.0.1", 0)
-    routes = [WebSocketRoute("/ws/{name}", _echo), WebSocketRoute("/fan/{name}", _fan)]
-    bare = uvicorn_config(Starlette(routes=routes), Settings().max_frame)
-    # Everything as Backchat has it, but for what Backchat adds to the protocol.
-    bare.ws = "websockets-sansio"
-    print(listening.getsockname()[1], flush=True)
-    Server(bare).run(sockets=[listening])
+    app = Starlette(routes=[WebSocketRoute("/ws/{name}", _echo), WebSocketRoute("/fan/{name}", _fan)])
+    config = Config(app, **json.loads(sys.argv[2]))
+    # As Backchat's: the protocol is named, or the event loop would leave Nagle's algorithm on.
+    with socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) as listening:
+        listening.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", int(sys.argv[1])))
+        listening.listen(config.backlog)
+        print(listening.getsockname()[1], flush=True)
+        Server(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":

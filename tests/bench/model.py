@@ -5,11 +5,13 @@ be one itself, and then says when each delta leaves."""
 import asyncio
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
+from socket import socket
 from typing import Any, Final
 
-from tests.bench.driver import loop_factory
+from tests.bench.links import PATIENCE, loop_factory
 
 MODEL: Final = "bench"
 TEXT: Final = " token"
@@ -99,6 +101,34 @@ class Asked(asyncio.Protocol):
                 self._asked(self)
             else:
                 self.write(_MODELS)
+
+
+class Told:
+    """A model server in the driver itself, which says nothing until it is told to."""
+
+    def __init__(self) -> None:
+        self._requests: asyncio.Queue[Asked] = asyncio.Queue()
+        self._connections: list[Asked] = []
+
+    @asynccontextmanager
+    async def serving(self, listening: socket) -> AsyncIterator["Told"]:
+        """Accepts whoever asks."""
+        server = await asyncio.get_running_loop().create_server(self._accept, sock=listening)
+        try:
+            yield self
+        finally:
+            server.close()
+            for connection in self._connections:
+                connection.close()
+
+    def _accept(self) -> Asked:
+        self._connections.append(Asked(self._requests.put_nowait))
+        return self._connections[-1]
+
+    async def asked(self) -> Asked:
+        """The next request."""
+        async with asyncio.timeout(PATIENCE):
+            return await self._requests.get()
 
 
 def _answer(asked: Asked) -> None:
