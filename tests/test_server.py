@@ -17,6 +17,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from backchat.commands import Invocation
 from backchat.connection import Connection
 from backchat.frames import RequestId
 from backchat.outbox import Outbox
@@ -25,6 +26,7 @@ from backchat.sessions import Session
 from backchat.store.sqlite import Database
 from backchat.store.threads import ThreadedStore
 from backchat.transcript import Node
+from backchat.views import Outcome, View
 from backchat.writing import TRANSPORT
 from tests.bench.links import handshake
 from tests.support.client import PATIENCE, client, eventually
@@ -159,6 +161,23 @@ async def test_a_peer_that_is_behind_again_at_once_is_not_taken_for_one_that_is_
         protocol.resume_writing()
         await one.reply(waits)
         await one.submit("/status")
+
+
+async def test_a_defect_in_a_command_ends_its_connection_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = Invocation.decide
+
+    def defective(self: Invocation, view: View) -> Outcome:
+        if self.command.name == "usage":
+            raise ZeroDivisionError
+        return decide(self, view)
+
+    monkeypatch.setattr(Invocation, "decide", defective)
+    async with running(tmp_path) as server, client(server.ws()) as one, client(server.ws(one.session_id)) as two:
+        await one.send("submit", text="/usage")
+        await one.closed()
+        await two.submit("/title goes on")
 
 
 async def test_what_a_session_held_is_free_as_soon_as_everybody_has_left(tmp_path: Path) -> None:
