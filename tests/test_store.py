@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from backchat.errors import NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
 from backchat.store.base import Checkpoint, Commit, KnownOp, Listed, OpRecord, SessionInfo, listed
 from backchat.store.sqlite import MIGRATIONS, Database
-from backchat.store.threads import ThreadedStore
+from backchat.store.threads import ENOUGH, ThreadedStore
 from backchat.transcript import Event
 from backchat.views import Outcome
 from tests.support.client import eventually
@@ -244,10 +244,8 @@ def _tell(told: list[int], revision: int, error: Exception | None) -> None:
     told.append(revision)
 
 
-async def test_commits_are_told_of_in_order_and_share_syncs(tmp_path: Path) -> None:
-    store = ThreadedStore(tmp_path)
-    history = lived([("submit", "x"), ("stop", None)] * 20)
-    told: list[int] = []
+def batches_of(store: ThreadedStore) -> list[int]:
+    """How many commits each batch has that is written from now on."""
     batches: list[int] = []
     write = store._writer.write
 
@@ -256,11 +254,63 @@ async def test_commits_are_told_of_in_order_and_share_syncs(tmp_path: Path) -> N
         return write(batch, checkpoints)
 
     store._writer.write = counting  # type: ignore[assignment, method-assign]
+    return batches
+
+
+async def test_commits_are_told_of_in_order_and_share_syncs(tmp_path: Path) -> None:
+    store = ThreadedStore(tmp_path)
+    history = lived([("submit", "x"), ("stop", None)] * 20)
+    told: list[int] = []
+    batches = batches_of(store)
     for one in commits(history):
         store.commit(one, partial(_tell, told, one.events[-1].revision))
     await store.close()
     assert told == list(range(1, len(history.events) + 1))
     assert batches == [len(history.outcomes)], "what one round of the loop decides shares one sync"
+
+
+async def test_what_waited_for_a_batch_shares_its_sync_with_the_next_of_who_has_just_been_answered(
+    tmp_path: Path,
+) -> None:
+    store = ThreadedStore(tmp_path)
+    first, waiting, answered, *_ = commits(lived([("submit", "x"), ("stop", None), ("submit", "y")]))
+    batches = batches_of(store)
+    told: list[int] = []
+
+    def tell(error: Exception | None) -> None:
+        _tell(told, 1, error)
+        # What was answered leaves in this round of the loop, and comes back in the next.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, store.commit, answered, partial(_tell, told, 3))
+
+    store.commit(first, tell)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    store.commit(waiting, partial(_tell, told, 2))
+    await eventually(lambda: 3 in told)
+    await store.close()
+    assert told == [1, 2, 3]
+    assert batches == [1, 2]
+
+
+async def test_when_enough_has_waited_for_a_batch_it_is_written_at_once(tmp_path: Path) -> None:
+    store = ThreadedStore(tmp_path)
+    first, *waiting = commits(lived([("submit", "x"), ("stop", None)] * ENOUGH))[: ENOUGH + 1]
+    batches = batches_of(store)
+    seen: list[bool] = []
+
+    def written(error: Exception | None) -> None:
+        assert error is None
+        seen.append(store._writing)
+
+    store.commit(first, written)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for one in waiting:
+        store.commit(one, written)
+    await store.close()
+    assert batches == [1, ENOUGH]
+    assert seen[0], "the disk works while those are told whose commits it has"
 
 
 async def test_what_was_enqueued_behind_a_failed_commit_fails_with_it(tmp_path: Path) -> None:

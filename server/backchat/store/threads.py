@@ -21,6 +21,11 @@ from backchat.errors import StorageFailed
 from backchat.store.base import Checkpoint, Commit, Done, Found, Loaded, Place, Store, Summary
 from backchat.store.sqlite import Database
 
+GATHER_ROUNDS: Final = 3
+"""For how many rounds of the loop commits are gathered once a batch is done: whoever it is that has just been answered,
+their next share a sync with what waits already."""
+ENOUGH: Final = 64
+"""How many commits wait for no others: the sync is a small part of what they take together."""
 RETRY_SECONDS: Final = 60.0
 """How long after a step of the search index that failed it is tried again."""
 
@@ -58,11 +63,10 @@ class ThreadedStore(Store):
         self._schedule()
 
     def _schedule(self) -> None:
-        if self._scheduled or self._writing:
-            return
-        # Everything decided in this round of the loop shares the sync.
-        self._scheduled = True
-        self._started().call_soon(self._hand_over)
+        if not (self._scheduled or self._writing):
+            # Everything decided in this round of the loop shares the sync.
+            self._scheduled = True
+            self._gather(self._started(), 1)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         """The loop, once the writer is at work."""
@@ -73,8 +77,21 @@ class ThreadedStore(Store):
             self._catch_up_later()
         return self._loop
 
+    def _gather(self, loop: asyncio.AbstractEventLoop, rounds: int) -> None:
+        """Waits so many rounds of the loop for commits, at the most, then hands over what there is. Where there is
+        nothing, the index may go on, and the store is idle."""
+        self._scheduled = rounds > 0 and len(self._waiting) < ENOUGH
+        if self._scheduled:
+            loop.call_soon(self._gather, loop, rounds - 1)
+        elif self._waiting or self._checkpoints:
+            self._hand_over()
+        else:
+            self._catch_up_later()
+            if self._idle is not None:
+                self._idle.set_result(None)
+                self._idle = None
+
     def _hand_over(self) -> None:
-        self._scheduled = False
         self._writing = True
         self._jobs.put(partial(self._write, self._waiting, list(self._checkpoints.items())))
         self._waiting = []
@@ -149,19 +166,14 @@ class ThreadedStore(Store):
             # What was enqueued on top of what failed must not reach the disk: its revisions would leave a gap.
             orphans = [waiting for waiting in self._waiting if waiting[0].session_id in failed]
             self._waiting = [waiting for waiting in self._waiting if waiting[0].session_id not in failed]
-        if self._waiting or self._checkpoints:
-            # Before the callbacks, so that the disk works meanwhile.
-            self._hand_over()
-        self._catch_up_later()
+        assert self._loop is not None
+        self._gather(self._loop, GATHER_ROUNDS)
         for (_, done), error in zip(commits, results, strict=True):
             if error is not None:
                 _log.error("a commit failed: %s", error)
             self._call(done, error)
         for _, done in orphans:
             self._call(done, StorageFailed())
-        if self._idle is not None and not self._writing and not self._scheduled:
-            self._idle.set_result(None)
-            self._idle = None
 
     def _call(self, done: Done, error: Exception | None) -> None:
         try:
