@@ -204,6 +204,13 @@ def test_without_a_word_every_session_is_found(shared: Database) -> None:
         assert ids(search(shared, "x ... !!!")) == ["a"]
 
 
+def test_of_many_found_sessions_those_last_updated_are_shown(shared: Database) -> None:
+    newest_first = [beginning(f"s-{number}", "x", at=AT - number) for number in range(9)]
+    with holding(shared, *newest_first[3:], *newest_first[:3]):
+        assert ids(search(shared, "x", 4)) == ["s-0", "s-1", "s-2", "s-3"]
+        assert ids(search(shared, " ", 4)) == ["s-0", "s-1", "s-2", "s-3"]
+
+
 # What is shown of it.
 
 

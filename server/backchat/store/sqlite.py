@@ -532,10 +532,12 @@ class Database:
     def sessions(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
         """See `Store.sessions`."""
         at, last_id = (None, None) if after is None else after
+        # All have to be looked at, but only those that are shown closely.
         rows = self._db.execute(
-            f"SELECT {_SUMMARY} FROM session s {_LATEST}"  # noqa: S608 - constants
-            " WHERE s.owner = ?1 AND s.deleted_at IS NULL AND (?2 IS NULL OR (e.at, s.id) < (?2, ?3))"
-            " ORDER BY e.at DESC, s.id DESC LIMIT ?4",
+            f"SELECT {_SUMMARY} FROM (SELECT s.id, {_UPDATED} AS at FROM session s"  # noqa: S608 - constants
+            " WHERE s.owner = ?1 AND s.deleted_at IS NULL AND (?2 IS NULL OR (at, s.id) < (?2, ?3))"
+            f" ORDER BY at DESC, s.id DESC LIMIT ?4) top CROSS JOIN session s ON s.id = top.id {_LATEST}"
+            " ORDER BY e.at DESC, s.id DESC",
             (owner, at, last_id, limit),
         )
         return [_summary(row) for row in rows]
@@ -563,10 +565,12 @@ class Database:
                 (search.TITLE, words),
             )
             rows = self._db.execute(
-                f"SELECT nullif(hit.message, ?2), {_SUMMARY} FROM hit"  # noqa: S608 - constants
+                f"SELECT nullif(top.message, ?2), {_SUMMARY}"  # noqa: S608 - constants
+                f" FROM (SELECT hit.message, s.id, {_UPDATED} AS at FROM hit"
                 " CROSS JOIN searched ON searched.number = hit.number"
-                f" CROSS JOIN session s ON s.id = searched.session_id {_LATEST}"
-                " WHERE s.owner = ?1 AND s.deleted_at IS NULL ORDER BY e.at DESC, s.id DESC LIMIT ?3",
+                " CROSS JOIN session s ON s.id = searched.session_id"
+                " WHERE s.owner = ?1 AND s.deleted_at IS NULL ORDER BY at DESC, s.id DESC LIMIT ?3) top"
+                f" CROSS JOIN session s ON s.id = top.id {_LATEST} ORDER BY e.at DESC, s.id DESC",
                 (owner, search.TITLE, limit),
             ).fetchall()
         found = [(message_id, _summary(row)) for message_id, *row in rows]
@@ -587,6 +591,7 @@ class Database:
 
 
 _SUMMARY: Final = "s.id, s.title, s.model, s.workspace, s.personality, coalesce(m.depth, 0), s.created_at, e.at"
+_UPDATED: Final = "(SELECT at FROM event WHERE session_id = s.id ORDER BY revision DESC LIMIT 1)"
 _LATEST: Final = (
     "JOIN event e ON e.session_id = s.id AND e.revision = (SELECT max(revision) FROM event WHERE session_id = s.id)"
     " LEFT JOIN message m ON m.session_id = s.id AND m.id = e.head"
