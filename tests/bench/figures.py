@@ -94,6 +94,11 @@ def ratio_words(ratios: list[float]) -> str:
 # How values are said. All are in seconds, bytes, or so many a second.
 
 
+def number(value: float) -> str:
+    """How many."""
+    return f"{value:,.0f}"
+
+
 def per_second(value: float) -> str:
     """So many a second."""
     return f"{value:,.0f}/s"

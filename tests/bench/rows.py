@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.bench import growth
+from tests.bench.bytecodes import Bytecodes
 from tests.bench.fan import Fan
 from tests.bench.figures import micros, millis
 from tests.bench.first import FirstDelta
@@ -153,6 +154,14 @@ def rows(plan: Plan) -> list[Row]:
             sizes=long_among_many(*plan.grown),
             show=micros,
             target=1.1,
+        ),
+        Bytecodes(name="bytecodes-status", words="bytecodes of the loop for `/status`", text="/status", links=one),
+        Bytecodes(name="bytecodes-undo", words="bytecodes of the loop for `/undo`", text="/undo", links=one),
+        Bytecodes(
+            name="bytecodes-shared",
+            words=f"bytecodes of the loop for `/undo` on a session with {many} connections",
+            text="/undo",
+            links=many,
         ),
         Import(name="import", words="`backchat import`"),
         Memory(name="memory", words="memory", idle=45, connection=30),

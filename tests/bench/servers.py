@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -93,8 +94,14 @@ class Running:
 
     def target(self) -> Target:
         """It as a server under load; waits until it is one."""
-        ours = self._command[0] == "backchat"
+        ours = self._command[0] in ("backchat", "tests.bench.counted")
         return Target(self.port(), self.pid, greets=ours, echoes=self._command[0] == "tests.bench.echo")
+
+    def bytecodes(self) -> int:
+        """How many it has counted, if it is tests.bench.counted."""
+        assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGUSR1)
+        return int(self._process.stdout.readline())
 
     def wait(self) -> None:
         """Returns once it has ended by itself. Raises RuntimeError where it says that it failed."""

@@ -58,7 +58,8 @@ def headroom(line: Line, limit: Line) -> float:
 def noise(plan: Plan, lines: Sequence[Line]) -> str:
     """How it was measured, and how far the echo, which does the same work every time, was from itself."""
     said = [f"Medians of {plan.rounds} rounds of {plan.seconds:g} s ({_exceptions(plan)}), each beside the echo in the"]
-    said.append("same round.")
+    said.append("same round; a ratio is the median of those of the rounds, not of the two columns.")
+    said.append("The load driver runs on the same cores.")
     one, many, _ = plan.crowds
     rates = [value for line in lines if _loaded(line, many, "round trips") for value in line.beside]
     times = [value for line in lines if _loaded(line, one, "p50") for value in line.beside]
@@ -72,7 +73,8 @@ def noise(plan: Plan, lines: Sequence[Line]) -> str:
 
 def _exceptions(plan: Plan) -> str:
     twice = f"with {plan.crowds[2]} connections twice that"
-    return f"{twice}; deltas: {plan.fan_seconds:g} s; starts and imports: {plan.starts} rounds, memory: {plan.fills}"
+    counted = f"starts and imports: {plan.starts} rounds, memory: {plan.fills}, bytecodes: 1"
+    return f"{twice}; deltas: {plan.fan_seconds:g} s; {counted}"
 
 
 def _loaded(line: Line, links: int, figure: str) -> bool:
