@@ -102,9 +102,8 @@ def revision_of(frame: str) -> int | None:
 async def test_an_event_that_nobody_is_told_of_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish = LocalHub.publish
 
-    def forgetful(self: LocalHub, session_id: str, frame: str) -> None:
-        if (revision_of(frame) or 1) % AT:
-            publish(self, session_id, frame)
+    def forgetful(self: LocalHub, session_id: str, *frames: str) -> None:
+        publish(self, session_id, *(frame for frame in frames if (revision_of(frame) or 1) % AT))
 
     monkeypatch.setattr(LocalHub, "publish", forgetful)
     histories, crowd = await lived(tmp_path)
@@ -113,11 +112,10 @@ async def test_an_event_that_nobody_is_told_of_is_found(tmp_path: Path, monkeypa
 
 
 async def test_an_event_that_all_but_one_are_told_of_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forgetful(self: LocalHub, session_id: str, frame: str) -> None:
-        forgets = (revision_of(frame) or 1) % AT == 0
+    def forgetful(self: LocalHub, session_id: str, *frames: str) -> None:
+        told = [frame for frame in frames if (revision_of(frame) or 1) % AT]
         for number, subscriber in enumerate(self.subscribers(session_id).values()):
-            if number or not forgets:
-                subscriber.push(frame)
+            subscriber.push(*(frames if number else told))
 
     monkeypatch.setattr(LocalHub, "publish", forgetful)
     histories, crowd = await lived(tmp_path)
@@ -132,20 +130,21 @@ async def test_events_of_two_commands_in_the_wrong_order_are_found(
     held: list[str] = []
     late = 1
 
-    def hasty(self: LocalHub, session_id: str, frame: str) -> None:
+    def hasty(self: LocalHub, session_id: str, *frames: str) -> None:
         nonlocal late
-        params = json.loads(frame)["params"]
-        revision = params.get("revision", 0)
-        if revision >= late + AT and params["cause"]["op_id"] is not None:
-            # The last of its command: what comes next is another's.
-            late = revision
-        if revision == late:
-            held.append(frame)
-            return
-        if revision > late + 1:
-            while held:
-                publish(self, session_id, held.pop(0))
-        publish(self, session_id, frame)
+        for frame in frames:
+            params = json.loads(frame)["params"]
+            revision = params.get("revision", 0)
+            if revision >= late + AT and params["cause"]["op_id"] is not None:
+                # The last of its command: what comes next is another's.
+                late = revision
+            if revision == late:
+                held.append(frame)
+                continue
+            if revision > late + 1:
+                publish(self, session_id, *held)
+                held.clear()
+            publish(self, session_id, frame)
 
     monkeypatch.setattr(LocalHub, "publish", hasty)
     histories, crowd = await lived(tmp_path)
@@ -154,9 +153,9 @@ async def test_events_of_two_commands_in_the_wrong_order_are_found(
 
 
 async def test_different_words_for_different_clients_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def biased(self: LocalHub, session_id: str, frame: str) -> None:
+    def biased(self: LocalHub, session_id: str, *frames: str) -> None:
         for number, subscriber in enumerate(self.subscribers(session_id).values()):
-            subscriber.push(frame if number else frame.replace("word", "sword"))
+            subscriber.push(*(frame if number else frame.replace("word", "sword") for frame in frames))
 
     monkeypatch.setattr(LocalHub, "publish", biased)
     histories, crowd = await lived(tmp_path)

@@ -73,6 +73,18 @@ async def test_too_many_waiting_frames_close_the_outbox_and_are_dropped() -> Non
     assert outbox.get() == []
 
 
+async def test_frames_that_are_pushed_together_count_each() -> None:
+    outbox = Outbox(3, 10_000)
+    outbox.push(*"0000")
+    assert outbox.closing is None
+    outbox = Outbox(3, 10_000)
+    outbox.push(*"00000")
+    assert outbox.closing is not None
+    outbox = Outbox(10, 10)
+    outbox.push("0" * 5, "0" * 6)
+    assert outbox.closing is not None
+
+
 async def test_too_much_waiting_text_closes_the_outbox_whether_merged_or_not() -> None:
     for run_id in ("a", "b"):
         outbox = Outbox(10**6, 1000)
@@ -265,6 +277,21 @@ async def test_what_a_burst_holds_is_sent_before_the_connection_closes() -> None
     burst.add("1")
     outbox.close(4410, "")
     assert list(texts(outbox.get())) == ["1"]
+
+
+async def test_those_who_only_listen_share_the_bytes_that_they_are_sent() -> None:
+    hub, peers = LocalHub(), []
+    hub.close()  # nobody is told who comes and goes
+    for number in range(3):
+        outbox = Outbox(10**6, 10**9)
+        hub.subscribe("s", Who(str(number), "amber heron"), outbox)
+        peers.append(outbox)
+    hub.publish("s", "1", "2")
+    hub.publish("s", "3")
+    await asyncio.sleep(0)
+    sent = [outbox.get() for outbox in peers]
+    assert [list(texts(together)) for together in sent] == [["1", "2", "3"]] * 3
+    assert len({id(one) for together in sent for one in together}) == 1
 
 
 async def test_who_follows_another_burst_has_taken_all_of_the_one_before() -> None:

@@ -214,8 +214,8 @@ class Heard:
     def __init__(self) -> None:
         self.frames: list[str] = []
 
-    def push(self, frame: str) -> None:
-        self.frames.append(frame)
+    def push(self, *frames: str) -> None:
+        self.frames.extend(frames)
 
     def push_delta(self, delta: Any, frame: str) -> None:
         raise AssertionError("nothing is being written here")

@@ -297,8 +297,8 @@ class Heard:
     def __init__(self) -> None:
         self.frames: list[Json] = []
 
-    def push(self, frame: str) -> None:
-        self.frames.append(json.loads(frame))
+    def push(self, *frames: str) -> None:
+        self.frames.extend(map(json.loads, frames))
 
     def push_delta(self, delta: Any, frame: str) -> None:
         raise AssertionError("nothing is being written here")

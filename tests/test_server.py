@@ -20,7 +20,7 @@ from websockets.uri import parse_uri
 from backchat.commands import Invocation
 from backchat.connection import Connection
 from backchat.frames import RequestId
-from backchat.outbox import Outbox
+from backchat.outbox import Burst, Outbox
 from backchat.server import WebSocketProtocol, _framed, uvicorn_config
 from backchat.sessions import Session
 from backchat.store.sqlite import Database
@@ -184,7 +184,7 @@ async def test_what_a_session_held_is_free_as_soon_as_everybody_has_left(tmp_pat
     """Not when the garbage collector comes by, which is rarely, so that the memory of a server does not grow."""
 
     def held() -> list[object]:
-        kinds = (Connection, Outbox, Session, Node)
+        kinds = (Burst, Connection, Outbox, Session, Node)
         # The root of a tree is its own parent; it holds nothing else.
         found = [one for one in gc.get_objects() if isinstance(one, kinds) and getattr(one, "depth", True)]
         return [one for one in found if id(one) not in others]

@@ -157,7 +157,17 @@ def test_any_stale_view_plus_what_it_was_sent_equals_a_fresh_one(
     chosen: list[Action], seed: list[str], data: st.DataObject
 ) -> None:
     history = lived(chosen, *seed)
-    attached_at = data.draw(st.integers(0, len(history.events)))
+    is_told_all(history, data.draw(st.integers(0, len(history.events))))
+
+
+def test_a_view_of_the_end_of_what_grew_message_by_message_is_replaced_once_less_is_left() -> None:
+    history = lived([*[("submit", "x"), ("stop", None)] * 8, ("undo", 6)])
+    for revision in range(len(history.events) + 1):
+        is_told_all(history, revision)
+
+
+def is_told_all(history: History, attached_at: int) -> None:
+    """A client that attached at this revision has, with what it was sent since, what a new one has."""
     view = OldView(history, attached_at)
     for event in history.events[attached_at:]:
         before, after = history.states[event.revision - 1 : event.revision + 1]

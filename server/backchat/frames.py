@@ -491,6 +491,8 @@ _FIELDS: Final = (
     "queue_paused",
 )
 _fields_of: Final = attrgetter(*_FIELDS)
+_seldom: Final = attrgetter(*_FIELDS, "model", "model_chosen", "queue", "spent")
+"""What few events change."""
 
 
 def session_fields(session_id: str, state: State, offer: Offer, tree: Tree, running: bool) -> dict[str, Any]:
@@ -514,25 +516,28 @@ def notifications(event: Event, before: State, after: State, offer: Offer, tree:
                 start=spliced.start,
             ),
         )
-    changed: dict[str, Any] = {}
-    if (now := _fields_of(after)) != (was := _fields_of(before)):
-        changed = {name: new for name, new, old in zip(_FIELDS, now, was, strict=True) if new != old}
+    changed = _changed_seldom(before, after, offer) if _seldom(after) != _seldom(before) else {}
     if after.updated_at != before.updated_at:
         changed["updated_at"] = after.updated_at
-    if (after.model, after.model_chosen) != (before.model, before.model_chosen):
-        if (model := shown_model(after, offer)) != shown_model(before, offer):
-            changed["model"] = model
-        if (choice := choice_fields(after, offer)) != choice_fields(before, offer):
-            changed |= choice
     if spliced is not None and (count := tree.nodes[after.head].depth) != tree.nodes[before.head].depth:
         changed["message_count"] = count
-    if after.queue is not before.queue:
-        changed["queue"] = queue_fields(after)
     if (steps := redo_steps(after)) != redo_steps(before):
         changed["redo_steps"] = steps
-    if after.spent is not before.spent:
-        changed |= spent_fields(after.spent)
     if changed or not sent:
         # Even where nothing shows: a client's revision is that of the last notification it got.
         sent.append(SessionUpdated(revision=event.revision, session=changed, cause=event.cause))
     return sent
+
+
+def _changed_seldom(before: State, after: State, offer: Offer) -> dict[str, Any]:
+    now, was = _fields_of(after), _fields_of(before)
+    changed = {name: new for name, new, old in zip(_FIELDS, now, was, strict=True) if new != old}
+    if (model := shown_model(after, offer)) != shown_model(before, offer):
+        changed["model"] = model
+    if (choice := choice_fields(after, offer)) != choice_fields(before, offer):
+        changed |= choice
+    if after.queue != before.queue:
+        changed["queue"] = queue_fields(after)
+    if after.spent != before.spent:
+        changed |= spent_fields(after.spent)
+    return changed

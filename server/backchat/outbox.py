@@ -17,7 +17,7 @@ MOST_TOGETHER: Final = 64 * 1024
 class Burst:
     """Frames that go to many connections, one behind the other. It grows until nobody follows it any more."""
 
-    __slots__ = ("_bytes", "_ends", "_places", "_texts")
+    __slots__ = ("_bytes", "_ends", "_last", "_places", "_texts")
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -25,14 +25,28 @@ class Burst:
         self._ends: list[int] = [0]
         self._places: list[int] = [0]
         self._bytes = b""
+        self._last: Cut | None = None
 
     def __len__(self) -> int:
         return len(self._texts)
 
-    def add(self, frame: str) -> None:
-        """Adds an encoded frame."""
-        self._texts.append(frame)
-        self._ends.append(self._ends[-1] + len(frame))
+    def add(self, *frames: str) -> None:
+        """Adds encoded frames."""
+        for frame in frames:
+            self._texts.append(frame)
+            self._ends.append(self._ends[-1] + len(frame))
+
+    def since(self, start: int) -> "Cut":
+        """The frames from `start` on: the same cut for all that ask together, as those do who only listen."""
+        last, stop = self._last, len(self._texts)
+        if last is None or last.start != start or last.stop != stop:
+            self._last = last = Cut(self, start, stop)
+        return last
+
+    def end(self) -> None:
+        """Nobody follows it any more. Lets go of what would hold it, and with it all frames, until the garbage
+        collector comes by."""
+        self._last = None
 
     def texts(self, start: int, stop: int) -> list[str]:
         """The frames `start` to `stop` (exclusive)."""
@@ -59,50 +73,41 @@ class Burst:
 
 
 class Cut:
-    """The frames `start` to `stop` (exclusive) of a burst, as they wait in one outbox."""
+    """The frames `start` to `stop` (exclusive) of a burst, as they wait in outboxes. `size` is how many characters they
+    have."""
 
-    __slots__ = ("_burst", "_start", "_stop", "size")
+    __slots__ = ("_burst", "_made", "size", "start", "stop")
 
     def __init__(self, burst: Burst, start: int, stop: int) -> None:
         self._burst = burst
-        self._start = start
-        self._stop = stop
+        self._made: bytes | None = None
+        self.start = start
+        self.stop = stop
         self.size = burst.size(start, stop)
 
     def __len__(self) -> int:
-        return self._stop - self._start
+        return self.stop - self.start
 
     @property
     def texts(self) -> list[str]:
         """The frames."""
-        return self._burst.texts(self._start, self._stop)
+        return self._burst.texts(self.start, self.stop)
 
     def framed(self, frame: Callable[[str], bytes]) -> bytes:
         """Their bytes, see `Burst.framed`."""
-        return self._burst.framed(self._start, self._stop, frame)
+        if self._made is None:
+            self._made = self._burst.framed(self.start, self.stop, frame)
+        return self._made
 
     def split(self, characters: int) -> "tuple[Cut, Cut | None]":
         """The first ones, up to about so many characters, and the others."""
-        place = self._burst.place(self._start, characters)
-        if place >= self._stop:
+        place = self._burst.place(self.start, characters)
+        if place >= self.stop:
             return self, None
-        return Cut(self._burst, self._start, place), Cut(self._burst, place, self._stop)
+        return Cut(self._burst, self.start, place), Cut(self._burst, place, self.stop)
 
 
-Sent = str | Cut
-"""What is sent: an encoded frame, or several at once."""
-
-
-def texts(together: Iterable[Sent]) -> Iterator[str]:
-    """The frames, one by one."""
-    for sent in together:
-        if isinstance(sent, str):
-            yield sent
-        else:
-            yield from sent.texts
-
-
-class _Deltas:
+class Deltas:
     """Adjacent deltas of one text of one run that wait together."""
 
     __slots__ = ("_frame", "_texts", "first", "size")
@@ -120,10 +125,29 @@ class _Deltas:
         self._texts.append(delta.text)
         self.size += len(delta.text)
 
-    def encoded(self) -> str:
+    @property
+    def texts(self) -> list[str]:
+        """The one frame that they make."""
         if len(self._texts) == 1:
-            return self._frame
-        return frames.notification(msgspec.structs.replace(self.first, text="".join(self._texts)))
+            return [self._frame]
+        return [frames.notification(msgspec.structs.replace(self.first, text="".join(self._texts)))]
+
+    def framed(self, frame: Callable[[str], bytes]) -> bytes:
+        """Its bytes; `frame` makes them."""
+        return frame(*self.texts)
+
+
+Sent = str | Cut | Deltas
+"""What is sent: an encoded frame, several at once, or deltas that make one."""
+
+
+def texts(together: Iterable[Sent]) -> Iterator[str]:
+    """The frames, one by one."""
+    for sent in together:
+        if isinstance(sent, str):
+            yield sent
+        else:
+            yield from sent.texts
 
 
 class Writer(Protocol):
@@ -148,7 +172,7 @@ class Outbox:
         self._most_frames = most_frames
         self._most_characters = most_characters
         # A list, since most of the time it is empty, and an empty deque takes ten times as much memory.
-        self._waiting: list[str | _Deltas | Cut] = []
+        self._waiting: list[Sent] = []
         self._frames = 0
         self._characters = 0
         self._burst: Burst | None = None
@@ -156,24 +180,26 @@ class Outbox:
         # Asked for once: to find it takes a system call.
         self._loop = asyncio.get_running_loop()
         self._writer: Writer | None = None
-        self._flushing = False
-        self._started = False
+        # Whether there is a writer, and nobody is about to take what waits.
+        self._asleep = False
         self._refused: list[Sent] = []
         self.closing: tuple[int, str] | None = None
         """The close code and reason, once there is one. What is held then is still sent, unless it was too much."""
 
     def send_to(self, writer: Writer | None) -> None:
-        """From now on what is held, and what comes, is sent; or no more."""
+        """From now on what is held, and what comes, is sent; or no more. To be called once with a writer, and once, at
+        the end, without."""
         self._writer = writer
+        self._asleep = False
         self._flush()
 
-    def push(self, frame: str) -> None:
-        """Takes an encoded frame."""
+    def push(self, *frames: str) -> None:
+        """Takes encoded frames."""
         if self._burst is not None:
             self._catch_up()
         if self.closing is None:
-            self._waiting.append(frame)
-            self._added(1, len(frame))
+            self._waiting += frames
+            self._added(len(frames), sum(map(len, frames)))
 
     def push_delta(self, delta: AnyDelta, frame: str) -> None:
         """Takes a delta and the frame that it makes alone; merges it with deltas of the same text that wait at the
@@ -183,11 +209,11 @@ class Outbox:
         if self.closing is not None:
             return
         last = self._waiting[-1] if self._waiting else None
-        if isinstance(last, _Deltas) and last.takes(delta):
+        if isinstance(last, Deltas) and last.takes(delta):
             last.add(delta)
             self._added(0, len(delta.text))
         else:
-            self._waiting.append(_Deltas(delta, frame))
+            self._waiting.append(Deltas(delta, frame))
             self._added(1, len(frame))
 
     def follow(self, burst: Burst) -> None:
@@ -208,38 +234,36 @@ class Outbox:
         self.leave()
         if self.closing is None:
             self.closing = (code, reason)
-            self._awake()
+            if self._asleep:
+                self._awake()
 
     def _catch_up(self) -> None:
-        burst, start = self._burst, self._taken
-        if burst is None or self.closing is not None or start == len(burst):
+        burst = self._burst
+        if burst is None or self.closing is not None:
             return
-        self._taken = len(burst)
-        cut = Cut(burst, start, self._taken)
-        self._waiting.append(cut)
-        self._added(len(cut), cut.size)
+        cut = burst.since(self._taken)
+        if count := cut.stop - cut.start:
+            self._taken = cut.stop
+            self._waiting.append(cut)
+            self._added(count, cut.size)
 
     def _added(self, frames: int, characters: int) -> None:
         self._frames += frames
         self._characters += characters
         # The newest frame may be of any size: an idle client can be sent it at once.
-        behind = self._frames - 1
-        if behind > self._most_frames or (behind > 0 and self._characters > self._most_characters):
+        if self._frames > 1 and (self._frames - 1 > self._most_frames or self._characters > self._most_characters):
             self._waiting.clear()
             self._frames = self._characters = 0
             self.close(4008, "too slow; resume")
-        if not self._flushing:
+        if self._asleep:
             self._awake()
 
     def _awake(self) -> None:
-        if self._writer is not None and not self._flushing and not self._started:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        self._asleep = False
+        self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._flushing = False
-        if self._started or self._writer is None:
-            # It takes what waits when it is done with what it has.
+        if self._writer is None:
             return
         while self._waiting:
             together = self._take()
@@ -253,23 +277,25 @@ class Outbox:
                 self._refused = together
                 break
         if self._refused or self.closing is not None:
-            self._started = True
             self._writer.start()
+        else:
+            self._asleep = True
 
     def get(self) -> list[Sent]:
         """The next frames to send, as many as go together; none once there is nothing. For the writer alone."""
         together, self._refused = self._refused or self._take(), []
-        self._started = bool(together or self.closing)
+        # What comes while it sends these, it takes itself.
+        self._asleep = not (together or self.closing)
         return together
 
     def _take(self) -> list[Sent]:
         if self._characters <= MOST_TOGETHER:
             everything, self._waiting = self._waiting, []
             self._frames = self._characters = 0
-            return [item.encoded() if isinstance(item, _Deltas) else item for item in everything]
+            return everything
         together: list[Sent] = []
         size = taken = 0
-        rest: list[str | _Deltas | Cut] = []
+        rest: list[Sent] = []
         for item in self._waiting:
             taken += 1
             if isinstance(item, Cut):
@@ -280,7 +306,7 @@ class Outbox:
                 size += first.size
             else:
                 self._frames -= 1
-                together.append(item if isinstance(item, str) else item.encoded())
+                together.append(item)
                 size += len(item) if isinstance(item, str) else item.size
             if size >= MOST_TOGETHER:
                 break

@@ -57,18 +57,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._take = take
 
     def send_receive_event_to_app(self) -> None:
-        if self._take is None or self.close_sent or self.curr_msg_data_type != "text" or not self.queue.empty():
-            super().send_receive_event_to_app()
-            return
-        try:
-            text = b"".join(self.frames).decode()
-        except UnicodeDecodeError:
-            super().send_receive_event_to_app()
-            return
-        if self._take(text):
-            self.frames = []
-        else:
-            super().send_receive_event_to_app()
+        if self._take is not None and self.curr_msg_data_type == "text" and not self.close_sent and self.queue.empty():
+            try:
+                text = b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                # uvicorn refuses it, below.
+                pass
+            else:
+                if self._take(text):
+                    self.frames = []
+                    return
+        super().send_receive_event_to_app()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -116,11 +115,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if self.close_sent and (self.conn.parser_exc or self.conn.handshake_exc) is not None:
             return
-        if self._aligned and self.handshake_initiated:
-            payload = _only_text(data)
-            if (
-                payload is not None
-                and len(payload) <= self.config.ws_max_size
+        if self._aligned:
+            if not self.handshake_initiated:
+                self._aligned = data.endswith(b"\r\n\r\n")
+            elif (payload := _only_text(data)) is None:
+                self._aligned = _is_only_short(data)
+            elif (
+                len(payload) <= self.config.ws_max_size
                 and self.conn.state is State.OPEN
                 and self.conn.current_size is None
             ):
@@ -129,9 +130,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 self.frames = [payload]
                 self.send_receive_event_to_app()
                 return
-            self._aligned = payload is not None or _is_only_short(data)
-        elif not self.handshake_initiated:
-            self._aligned = data.endswith(b"\r\n\r\n")
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # A request that is no handshake, or too long a one: websockets has the answer ready, uvicorn never looks.
@@ -157,14 +155,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 def _only_text(data: bytes) -> bytes | None:
     """The payload, if this is one text frame from a client and nothing else: whole, and shorter than 65,536 bytes (RFC
     6455, section 5.2)."""
-    if len(data) < 6 or data[0] != 0x81 or data[1] < 0x80:
-        return None
-    size, begin = data[1] & 0x7F, 2
-    if size == 126:
-        size, begin = int.from_bytes(data[2:4]), 4
-    if size == 127 or len(data) != begin + 4 + size:
-        return None
-    payload: bytes = apply_mask(data[begin + 4 :], data[begin : begin + 4])
+    size, begin = len(data) - 6, 2
+    if 0 <= size < 126:
+        whole = data[0] == 0x81 and data[1] == 0x80 + size
+    else:
+        size, begin = size - 2, 4
+        whole = data[:2] == b"\x81\xfe" and int.from_bytes(data[2:4]) == size >= 126
+    payload: bytes | None = apply_mask(data[begin + 4 :], data[begin : begin + 4]) if whole else None
     return payload
 
 
@@ -173,15 +170,18 @@ def _is_only_short(data: bytes) -> bool:
     return len(data) >= 6 and 0x80 <= data[1] < 0x80 + 126 and len(data) == 6 + data[1] - 0x80
 
 
+_SHORT: Final = tuple(bytes((0x81, size)) for size in range(126))
+
+
 def _framed(text: str) -> bytes:
     """A text frame as a server sends it: whole, and not masked (RFC 6455, sections 5.1 and 5.2)."""
     payload = text.encode()
     size = len(payload)
     if size < 126:
-        return b"\x81%c%b" % (size, payload)
+        return _SHORT[size] + payload
     if size < 65536:
-        return b"\x81\x7e%b%b" % (size.to_bytes(2), payload)
-    return b"\x81\x7f%b%b" % (size.to_bytes(8), payload)
+        return b"\x81\x7e" + size.to_bytes(2) + payload
+    return b"\x81\x7f" + size.to_bytes(8) + payload
 
 
 def uvicorn_config(app: ASGIApp, max_frame: int) -> Config:

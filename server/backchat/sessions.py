@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
@@ -86,6 +87,8 @@ RESUMABLE: Final = 256
 """How many events back a client can resume; further back it gets a snapshot."""
 
 _shown_in_list: Final = attrgetter(*Listed.__struct_fields__)
+_event_of: Final = attrgetter("event")
+_added_by: Final = attrgetter("added")
 
 Answer = Callable[[Result | BackchatError], None]
 """Takes the reply to one request. Called once, on the event loop, possibly before the request's method returns."""
@@ -579,8 +582,8 @@ class Session:
         self._around.store.commit(
             Commit(
                 session_id=self.id,
-                events=tuple([step.event for step in steps]),
-                added=tuple([added for decided in outcome.events for added in decided.added]),
+                events=tuple(map(_event_of, steps)),
+                added=tuple(chain.from_iterable(map(_added_by, outcome.events))),
                 create=create,
                 listed=self._listed(view.state, create is not None),
                 record=record,
@@ -596,19 +599,21 @@ class Session:
     def _apply(self, at: float, outcome: Outcome, cause: Cause) -> list[Step]:
         """Makes an outcome's events the staged state."""
         # An outcome is one fact for exactly-once; its op_id stands on its last event.
-        early = msgspec.structs.replace(cause, op_id=None) if len(outcome.events) > 1 else cause
+        left = len(outcome.events)
+        early = msgspec.structs.replace(cause, op_id=None) if left > 1 else cause
+        state, tree = self._staged, self._tree
         steps: list[Step] = []
-        for number, decided in enumerate(outcome.events, start=1):
+        for decided in outcome.events:
+            left -= 1
             for added in decided.added:
-                self._tree.add(added)
-            last = number == len(outcome.events)
-            by = decided.by or (cause if last else early)
-            before = self._staged
-            event = Event(before.revision + 1, at, decided.head, decided.body, by)
-            self._staged = apply(before, event, self._tree)
-            self._tree.show(event.head)
+                tree.add(added)
+            by = decided.by or (early if left else cause)
+            event = Event(state.revision + 1, at, decided.head, decided.body, by)
+            before, state = state, apply(state, event, tree)
+            tree.show(event.head)
             self._heads.append(event.head)
-            steps.append(Step(event, before, self._staged))
+            steps.append(Step(event, before, state))
+        self._staged = state
         return steps
 
     def _listed(self, before: State, new: bool) -> Listed | None:
@@ -664,23 +669,27 @@ class Session:
             self._around.settled(self)
 
     def _publish(self, pending: _Pending) -> None:
-        hub, stopped = self._around.hub, pending.stopped
-        if stopped is not None and not any(isinstance(step.event.body, Replied) for step in pending.steps):
-            self._publish_end(*stopped)
-            stopped = None
+        stopped, started = pending.stopped, pending.started
+        told: list[frames.Notification] = []
+        if stopped is not None:
+            self._shown_run = None
+            if not any(isinstance(step.event.body, Replied) for step in pending.steps):
+                told.append(_ended(*stopped))
+                stopped = None
         for step in pending.steps:
             self._published = step.after
             self._history.append(step)
-            for notification in self._notifications(step):
-                hub.publish(self.id, frames.notification(notification))
+            told += self._notifications(step)
             if stopped is not None and isinstance(step.event.body, Replied):
-                self._publish_end(*stopped)
+                told.append(_ended(*stopped))
                 stopped = None
-        if pending.started is not None:
-            self._shown_run = pending.started
-            hub.publish(self.id, frames.notification(RunStarted(pending.started.run_id)))
-            if pending.started.live:
-                self._around.start_run(self, pending.started)
+        if started is not None:
+            self._shown_run = started
+            told.append(RunStarted(started.run_id))
+        if told:
+            self._around.hub.publish(self.id, *map(frames.notification, told))
+        if started is not None and started.live:
+            self._around.start_run(self, started)
         if pending.restores:
             self._deleted = False
         self._tell_watchers(pending)
@@ -696,11 +705,6 @@ class Session:
 
     def _notifications(self, step: Step) -> list[frames.Notification]:
         return frames.notifications(step.event, step.before, step.after, self._around.offer(), self._tree)
-
-    def _publish_end(self, run: Run, stop: StopRun) -> None:
-        self._shown_run = None
-        error = None if stop.error is None else frames.error_body(stop.error)
-        self._around.hub.publish(self.id, frames.notification(RunEnded(run.run_id, stop.reason, error)))
 
     def _close_all(self, error: BackchatError) -> None:
         for subscriber in list(self._around.hub.subscribers(self.id).values()):
@@ -882,6 +886,10 @@ def new_log() -> str:
 
 def _info(run: Run) -> RunInfo:
     return RunInfo(run.run_id, str(run.text), run.text.length, str(run.reasoning))
+
+
+def _ended(run: Run, stop: StopRun) -> RunEnded:
+    return RunEnded(run.run_id, stop.reason, None if stop.error is None else frames.error_body(stop.error))
 
 
 def _into(done: asyncio.Future[None]) -> Answer:

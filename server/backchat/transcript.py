@@ -208,7 +208,8 @@ class Node:
         """The node at `depth` on the path from the root to here. 0 <= depth <= self.depth."""
         node = self
         while node.depth > depth:
-            node = node.jump if node.jump.depth >= depth else node.parent
+            jump = node.jump
+            node = jump if jump.depth >= depth else node.parent
         return node
 
     def ancestor_of_turn(self, number: int) -> "Node":
@@ -288,9 +289,9 @@ class Tree:
 
     def show(self, head: int) -> None:
         """The transcript on screen becomes the path to `head`. To be called for each event, in order."""
-        new = self.nodes[head]
-        fork = common(self._head, new)
-        self._leave(fork, self._head)
+        old, new = self._head, self.nodes[head]
+        fork = common(old, new)
+        self._leave(fork, old)
         self._head = new
         while fork is not new:
             bottom = self._left.pop(new.ancestor(fork.depth + 1).id, None)
@@ -302,7 +303,8 @@ class Tree:
 
     def _leave(self, fork: Node, bottom: Node) -> None:
         if fork is not bottom:
-            self._left[bottom.ancestor(fork.depth + 1).id] = bottom
+            top = bottom if bottom.parent is fork else bottom.ancestor(fork.depth + 1)
+            self._left[top.message.id] = bottom
 
     def last_shown(self, node: Node) -> Node:
         """The head when `node` was last on screen. For one that never was (an import has such), the newest message
@@ -658,7 +660,9 @@ class State(_Value, frozen=True, kw_only=True):
 
     `transcript_revision` is the last revision that changed the transcript; `last_message` the highest message id
     given out. `horizon` is the highest `start` that a client's view can have at this revision, whenever it attached
-    and whatever it was sent since: a splice that keeps no more than that must bring the tail itself (see `splice`).
+    and whatever it was sent since: a splice that keeps no more than that must bring the tail itself. `keep` and
+    `start` are those of the splice that led here from the revision before (see `Splice`): where the transcript is the
+    same, its length and None.
 
     `model` is the one that a person chose (then `model_chosen`), else the one that last replied, else the one that
     came with an import. `spent` is what all replies took, undone ones included, and `imported` what of it came with
@@ -671,6 +675,8 @@ class State(_Value, frozen=True, kw_only=True):
     head: int = 0
     last_message: int = 0
     horizon: int = 0
+    keep: int = 0
+    start: int | None = None
     title: str | None = None
     title_given: bool = False
     model: str | None = None
@@ -701,22 +707,13 @@ class Splice(Struct, frozen=True):
 
 
 def splice(before: State, after: State, tree: Tree) -> Splice | None:
-    """The step from one transcript to the next one; None where it stays the same. Depends on nothing but the log, so
-    a client that comes back is sent the same as one that stayed."""
+    """The step from one transcript to that of the next revision; None where it stays the same. Depends on nothing but
+    the log, so a client that comes back is sent the same as one that stayed."""
     if before.head == after.head:
         return None
-    old, new = tree.nodes[before.head], tree.nodes[after.head]
-    keep = common(old, new).depth
-    start = new.tail_start()
-    if _replaces(before, keep, start):
-        return Splice(keep, shown(tree, new, after.last_message, start), start)
-    return Splice(keep, shown(tree, new, after.last_message, keep))
-
-
-def _replaces(before: State, keep: int, start: int) -> bool:
-    # More than a tail would have to be sent, or what is left ends at or before the first message that some client
-    # has.
-    return start > keep or 0 < before.horizon >= keep
+    keep, start = after.keep, after.start
+    messages = shown(tree, tree.nodes[after.head], after.last_message, keep if start is None else start)
+    return Splice(keep, messages, start)
 
 
 def apply(state: State, event: Event, tree: Tree) -> State:
@@ -728,13 +725,18 @@ def apply(state: State, event: Event, tree: Tree) -> State:
         raise ValueError(f"revision {event.revision} cannot follow {state.revision}")
     old, new = tree.nodes[state.head], tree.nodes[event.head]
     kept = new if old is new else common(old, new)
-    start = new.tail_start()
-    replaces = old is not new and _replaces(state, kept.depth, start)
-    horizon = start if replaces else max(state.horizon, start)
+    keep, horizon, tail = kept.depth, state.horizon, new.tail_start()
+    start = None
+    if old is not new and (tail > keep or 0 < horizon >= keep):
+        # More than a tail would have to be sent, or what is left ends at or before the first message that some client
+        # has.
+        start = horizon = tail
+    elif tail > horizon:
+        horizon = tail
     changed: dict[str, Any]
     match event.body:
-        case Created() as created:
-            return _created(created, event, start, tree)
+        case TakenBack():
+            changed = {"redo": _taken_off(state, old, new, kept)}
         case Submitted(message=message, title=title):
             changed = {"last_message": message, "redo": None, **_titled(title)}
         case Replied(message=message):
@@ -746,8 +748,6 @@ def apply(state: State, event: Event, tree: Tree) -> State:
                 changed["model"] = reply.model
         case RunStopped() | Picked() | Opened():
             changed = {}
-        case TakenBack():
-            changed = {"redo": _taken_off(state, old, new, kept)}
         case Redone(steps=steps):
             changed = {"redo": _after(state.redo, steps)}
         case Edited(message=message, title=title):
@@ -773,6 +773,8 @@ def apply(state: State, event: Event, tree: Tree) -> State:
             changed = {"queue_paused": True}
         case QueueResumed():
             changed = {"queue_paused": False}
+        case Created() as created:
+            return _created(created, event, start, tree)
         case _:
             assert_never(event.body)
     return msgspec.structs.replace(
@@ -781,12 +783,14 @@ def apply(state: State, event: Event, tree: Tree) -> State:
         transcript_revision=state.transcript_revision if old is new else event.revision,
         head=event.head,
         horizon=horizon,
+        keep=keep,
+        start=start,
         updated_at=event.at,
         **changed,
     )
 
 
-def _created(created: Created, event: Event, start: int, tree: Tree) -> State:
+def _created(created: Created, event: Event, start: int | None, tree: Tree) -> State:
     imported = NOTHING_SPENT
     if created.input_tokens or created.output_tokens or created.estimated_cost is not None:
         cost = created.estimated_cost
@@ -803,7 +807,8 @@ def _created(created: Created, event: Event, start: int, tree: Tree) -> State:
         transcript_revision=event.revision,
         head=event.head,
         last_message=created.messages,
-        horizon=start,
+        horizon=start or 0,
+        start=start,
         title=created.title,
         title_given=bool(created.title and not created.title.isspace()),
         model=created.model,

@@ -20,8 +20,8 @@ MOST_PRESENT: Final = 50
 class Subscriber(Protocol):
     """Where a connection takes what it is sent. Neither method blocks."""
 
-    def push(self, frame: str) -> None:
-        """Takes an encoded frame."""
+    def push(self, *frames: str) -> None:
+        """Takes encoded frames."""
 
     def push_delta(self, delta: AnyDelta, frame: str) -> None:
         """Takes a delta, and the frame that it makes if it is sent alone."""
@@ -83,24 +83,24 @@ class LocalHub:
         if audience.timer is not None:
             audience.timer.cancel()
 
-    def publish(self, session_id: str, frame: str) -> None:
-        """Gives an encoded frame to all that are attached. What is published in one round of the loop, as the commits
+    def publish(self, session_id: str, *frames: str) -> None:
+        """Gives encoded frames to all that are attached. What is published in one round of the loop, as the commits
         that shared a sync are, goes to many of them as one: each takes it when the round is over, or before anything
         that it is given itself."""
         audience = self._audiences.get(session_id)
         if audience is None:
             return
         if audience.burst is not None:
-            audience.burst.add(frame)
+            audience.burst.add(*frames)
         elif len(audience.subscribers) == 1:
             for subscriber in audience.subscribers.values():
-                subscriber.push(frame)
+                subscriber.push(*frames)
         else:
             burst = audience.burst = Burst()
             for subscriber in audience.subscribers.values():
                 subscriber.follow(burst)
-            burst.add(frame)
-            asyncio.get_running_loop().call_soon(_end, audience)
+            burst.add(*frames)
+            asyncio.get_running_loop().call_soon(_end, audience, burst)
 
     def publish_delta(self, session_id: str, delta: AnyDelta, frame: str) -> None:
         """Gives a delta to all that are attached; where deltas wait, they may merge."""
@@ -145,11 +145,12 @@ class LocalHub:
                 subscriber.push(frame)
 
 
-def _end(audience: _Audience) -> None:
+def _end(audience: _Audience, burst: Burst) -> None:
     """The round is over."""
     audience.burst = None
     for subscriber in list(audience.subscribers.values()):
         subscriber.leave()
+    burst.end()
 
 
 def _presence(audience: _Audience, who: Who | None = None) -> Presence:
