@@ -454,7 +454,9 @@ async def test_a_frame_of_the_size_of_the_limit_is_taken(server: Running) -> Non
         assert one.view.texts[-1] == "x" * FRAME
 
 
-async def test_text_that_is_no_utf8_closes_its_own_connection(server: Running) -> None:
+async def test_text_that_is_no_utf8_closes_its_own_connection_and_fills_no_log(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
     session_id = await talked(server)
     before = await snapshot(server, session_id)
     async with attached(server, session_id) as other, attached(server, session_id) as socket:
@@ -463,6 +465,7 @@ async def test_text_that_is_no_utf8_closes_its_own_connection(server: Running) -
         await other.send("/status")
         assert (await received(other))["result"]["revision"] == 1
     assert await snapshot(server, session_id) == before
+    assert not caplog.records
 
 
 async def test_a_frame_that_breaks_websocket_closes_its_own_connection(server: Running) -> None:

@@ -57,16 +57,18 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._take = take
 
     def send_receive_event_to_app(self) -> None:
-        if self._take is not None and self.curr_msg_data_type == "text" and not self.close_sent and self.queue.empty():
+        if self.curr_msg_data_type == "text" and not self.close_sent:
             try:
                 text = b"".join(self.frames).decode()
             except UnicodeDecodeError:
-                # uvicorn refuses it, below.
-                pass
-            else:
-                if self._take(text):
-                    self.frames = []
-                    return
+                # uvicorn would log a traceback, with which anybody could fill the log.
+                self.frames = []
+                self.conn.send_close(CloseCode.INVALID_DATA)
+                self.handle_parser_exception()
+                return
+            if self._take is not None and self.queue.empty() and self._take(text):
+                self.frames = []
+                return
         super().send_receive_event_to_app()
 
     def connection_lost(self, exc: Exception | None) -> None:
