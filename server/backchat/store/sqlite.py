@@ -48,6 +48,10 @@ from backchat.words import Excerpt, expression
 
 BUSY_SECONDS: Final = 10.0
 """How long a write waits for another process (an import) to finish its own."""
+WAL_PAGES: Final = 8000
+"""After how many pages in the WAL they go into the database, which a commit waits for. Each session has a page of its
+own, so that many at once fill the thousand of SQLite's default within a few batches. 32 MB at the most, read once after
+a crash."""
 MOST_READ: Final = 8 * 1024 * 1024
 """After how many characters of messages, as JSON, a search shows no more of what it found."""
 MOST_ROWS: Final = 64
@@ -240,6 +244,7 @@ class Database:
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             if sys.platform == "darwin":
                 self._db.execute("PRAGMA fullfsync = ON")
                 self._db.execute("PRAGMA checkpoint_fullfsync = ON")
