@@ -286,12 +286,16 @@ async def test_those_who_only_listen_share_the_bytes_that_they_are_sent() -> Non
         outbox = Outbox(10**6, 10**9)
         hub.subscribe("s", Who(str(number), "amber heron"), outbox)
         peers.append(outbox)
-    hub.publish("s", "1", "2")
-    hub.publish("s", "3")
+    hub.publish("s", "1")
+    for outbox in peers:
+        outbox.push("own")
+    hub.publish("s", "2", "3")
     await asyncio.sleep(0)
     sent = [outbox.get() for outbox in peers]
-    assert [list(texts(together)) for together in sent] == [["1", "2", "3"]] * 3
-    assert len({id(one) for together in sent for one in together}) == 1
+    assert [list(texts(together)) for together in sent] == [["1", "own", "2", "3"]] * 3
+    made = [one.framed(str.encode) for _, _, one in sent if not isinstance(one, str)]
+    assert made[0] == b"23"
+    assert all(one is made[0] for one in made)
 
 
 async def test_who_follows_another_burst_has_taken_all_of_the_one_before() -> None:
