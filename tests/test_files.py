@@ -21,8 +21,8 @@ from backchat.errors import TimedOut
 from backchat.importer import import_files
 from backchat.store.sqlite import Database
 from tests.support.client import PATIENCE, Json, client, eventually
+from tests.support.faults import Gate, failing_once, replace_write
 from tests.support.server import Running, running
-from tests.test_promises import Gate, failing_once, replace_write
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

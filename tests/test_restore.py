@@ -14,9 +14,9 @@ from websockets.exceptions import ConnectionClosed
 
 from backchat.store.sqlite import Database
 from tests.support.client import Json, client, eventually
+from tests.support.faults import Gate, failing_once, lying_once, replace_write
 from tests.support.scripted import Scripted
 from tests.support.server import Running, running
-from tests.test_promises import Gate, failing_once, lying_once, replace_write
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -31,6 +31,7 @@ from backchat import ops, sessions, transcript
 from backchat.frames import SubmitParams, Who
 from backchat.transcript import Event, State, Submitted, Tree, apply
 from tests.support.client import Json
+from tests.support.figures import Figure
 from tests.support.machine import SESSION, Reader, World, plain_message, plain_session
 from tests.support.plain import Plain, Refusal
 
@@ -447,11 +448,13 @@ def look(examples: int = EXAMPLES, **more: Any) -> None:
     )
 
 
-def test_a_machine_that_does_everything_finds_nothing(soak: float) -> None:
+def test_a_machine_that_does_everything_finds_nothing(soak: float, figure: Figure) -> None:
     until = time.monotonic() + soak
     look()
+    figure("G3", "made-up lives of a session", EXAMPLES)
     while time.monotonic() < until:
         look()
+        figure("G3", "made-up lives of a session", EXAMPLES)
 
 
 # Planted bugs. It stops at the first that it finds, however long it may look.

@@ -1,4 +1,4 @@
-"""One order, applied once, durable before it is told: the promises of DESIGN section 6, as far as they go yet."""
+"""One order, applied once, durable before it is told, and what a commit that fails leaves (G1 to G5)."""
 
 import asyncio
 import contextlib
@@ -6,20 +6,18 @@ import json
 import shutil
 import socket
 import sqlite3
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backchat.store.base import Checkpoint, Commit
+from backchat.store.base import Checkpoint
 from backchat.store.sqlite import Database
 from backchat.transcript import TAIL_BYTES
 from tests.support.client import PATIENCE, Client, Refused, View, client, eventually, stalled_client
+from tests.support.faults import Gate, broken_for_good, failing_once, lying_once, replace_write
 from tests.support.scripted import Scripted
 from tests.support.server import Running, running
-
-Write = Callable[[Sequence[Commit], Sequence[tuple[str, Checkpoint]]], list[Exception | None]]
 
 
 def events(data: Path, session_id: str) -> list[tuple[Any, ...]]:
@@ -32,37 +30,6 @@ def events(data: Path, session_id: str) -> list[tuple[Any, ...]]:
         ).fetchall()
     finally:
         db.close()
-
-
-def replace_write(server: Running, make: Callable[[Write], Write]) -> None:
-    """Puts something between the store and its database."""
-    store: Any = server.backchat._store
-    store._writer.write = make(store._writer.write)
-
-
-class Gate:
-    """Holds commits back until it is opened, and says when one waits."""
-
-    def __init__(self, server: Running) -> None:
-        import threading
-
-        self.open = threading.Event()
-        self.waiting = threading.Event()
-        replace_write(server, self._held)
-
-    def _held(self, write: Write) -> Write:
-        def held(
-            commits: Sequence[Commit], checkpoints: Sequence[tuple[str, Checkpoint]] = ()
-        ) -> list[Exception | None]:
-            self.waiting.set()
-            assert self.open.wait(20)
-            return write(commits, checkpoints)
-
-        return held
-
-    async def reached(self) -> None:
-        """Returns once a commit waits."""
-        await asyncio.to_thread(self.waiting.wait, 20)
 
 
 async def seeded(one: Client, turns: int) -> None:
@@ -312,17 +279,6 @@ async def test_a_commit_that_fails_is_answered_and_every_client_starts_over_from
         assert one.view.facts() == two.view.facts()
 
 
-def lying_once(write: Write) -> Write:
-    """Commits, and says the first time that it failed."""
-    lies = iter([True])
-
-    def lie(commits: Sequence[Commit], checkpoints: Any = ()) -> list[Exception | None]:
-        results = write(commits, checkpoints)
-        return [sqlite3.OperationalError("disk I/O error")] * len(commits) if next(lies, False) else results
-
-    return lie
-
-
 async def test_a_stop_that_only_seemed_to_fail_leaves_no_reply_behind(server: Running) -> None:
     replies = Scripted(server)
     async with client(server.ws()) as one:
@@ -333,25 +289,6 @@ async def test_a_stop_that_only_seemed_to_fail_leaves_no_reply_behind(server: Ru
         await one.again(2)
         assert (one.view.texts, one.view.run) == (["hello"], None)
         assert (await one.submit("/stop", op_id="a"))["replayed"] is True
-
-
-def failing_once(write: Write) -> Write:
-    """Commits nothing the first time."""
-    failures = iter([True])
-
-    def fail(commits: Sequence[Commit], checkpoints: Any = ()) -> list[Exception | None]:
-        if next(failures, False):
-            return [sqlite3.OperationalError("disk I/O error")] * len(commits)
-        return write(commits, checkpoints)
-
-    return fail
-
-
-async def broken_for_good(data: Path) -> sqlite3.Connection:
-    """A database that takes no event any more, until its trigger `broken` is dropped."""
-    db = sqlite3.connect(data / "backchat.db")
-    db.execute("CREATE TRIGGER broken BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'broken'); END")
-    return db
 
 
 @pytest.mark.parametrize("op_id", ["a", None])

@@ -26,6 +26,7 @@ from backchat.transcript import Added, path
 from tests.support.checkers import Broken, History, exactly_once, gapless, read_log, real_time, replays
 from tests.support.client import Json
 from tests.support.crowd import Crowd
+from tests.support.figures import Figure
 
 SEEDS = 3
 FEW = 6
@@ -49,7 +50,7 @@ def transcript(data: Path, session_id: str) -> list[Json]:
 
 
 async def test_a_crowd_of_twenty_clients_sees_one_history_in_which_everything_happened_once(
-    tmp_path: Path, soak: float
+    tmp_path: Path, soak: float, figure: Figure
 ) -> None:
     until = time.monotonic() + soak
     seeds = deque(range(SEEDS))
@@ -68,6 +69,9 @@ async def test_a_crowd_of_twenty_clients_sees_one_history_in_which_everything_ha
             error.add_note(f"the seed was {seed}")
             raise
         seen.update(of_note(histories))
+        figure("G3", "histories checked", len(histories))
+        figure("G2", "requests repeated", sum(asked.times - 1 for history in histories for asked in history.asked))
+        figure("G4", "connections resumed", Counter(of_note(histories))["resumed"])
         if not seeds and time.monotonic() < until:
             seeds.append(secrets.randbits(32))
     # Else nothing was put to the test.

@@ -1,0 +1,1 @@
+"""The promises of DESIGN section 6, each with the test that fails where it is broken."""
