@@ -38,11 +38,12 @@ class Ended:
         self.err = err.decode()
 
 
-async def start(*arguments: str | Path, **values: str) -> asyncio.subprocess.Process:
+async def start(*arguments: str | Path, planted: str = "", **values: str) -> asyncio.subprocess.Process:
+    """Starts a command; `planted` is Python that is run before it."""
+    main = f"{planted}\nfrom backchat.cli import main\nmain()"
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "backchat",
+        *(("-c", main) if planted else ("-m", "backchat")),
         *map(str, arguments),
         env=environment(**values),
         stdin=asyncio.subprocess.DEVNULL,
@@ -78,8 +79,9 @@ class Served:
         assert found is not None, line
         self.page = found[0]
 
-    def ws(self, session_id: str = "") -> str:
-        return self.page.replace("http", "ws", 1) + (f"ws/{session_id}" if session_id else "ws")
+    def ws(self, session_id: str = "", query: str = "") -> str:
+        path = (f"ws/{session_id}" if session_id else "ws") + (f"?{query}" if query else "")
+        return self.page.replace("http", "ws", 1) + path
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -89,9 +91,9 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(data: Path, *arguments: str | Path, **values: str) -> AsyncIterator[Served]:
+async def serving(data: Path, *arguments: str | Path, planted: str = "", **values: str) -> AsyncIterator[Served]:
     """Starts a server on a free port, and kills it in the end if it still runs."""
-    process = await start("serve", "--port", "0", "--data", data, *arguments, **values)
+    process = await start("serve", "--port", "0", "--data", data, *arguments, planted=planted, **values)
     assert process.stdout is not None
     try:
         async with asyncio.timeout(PATIENCE):

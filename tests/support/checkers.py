@@ -4,9 +4,11 @@ A checker is a pure function over the clients' histories, the log or the transcr
 nothing, or raises `Broken` with what is wrong.
 """
 
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -243,3 +245,77 @@ def replays(histories: Sequence[History], transcript: list[Json]) -> None:
                 view.apply(frame["method"], frame["params"])
         if view.messages != transcript[view.start :]:
             raise Broken(f"{history.name} shows {view.messages}, and the log says {transcript[view.start :]}")
+
+
+# Replies.
+
+
+class Kept(Struct, frozen=True):
+    """A message that the disk has."""
+
+    id: int
+    parent: int
+    role: str
+    content: Any
+    run_id: str | None
+    finish: str | None
+
+
+def read_messages(data: Path, session_id: str) -> dict[int, Kept]:
+    """All messages of a session as the disk has them, on screen or not."""
+    db = sqlite3.connect(data / "backchat.db")
+    try:
+        rows = db.execute(
+            "SELECT id, parent, role, content, run_id, finish FROM message WHERE session_id = ?", (session_id,)
+        )
+        return {
+            number: Kept(number, parent, role, json.loads(content), run_id, finish)
+            for number, parent, role, content, run_id, finish in rows
+        }
+    finally:
+        db.close()
+
+
+def untorn(histories: Sequence[History], messages: Mapping[int, Kept]) -> None:
+    """Every reply of an echo has all the words that it should, or the first of them and a mark; and what anybody was
+    told a word of is there."""
+    replies: dict[str, Kept] = {}
+    for reply in messages.values():
+        if reply.role != "assistant":
+            continue
+        said = messages[reply.parent].content
+        whole = reply.content == said
+        if not whole and reply.finish not in ("stopped", "interrupted"):
+            raise Broken(f"a reply to {said!r} is {reply.content!r}, and marked as {reply.finish}")
+        if not said.startswith(reply.content):
+            raise Broken(f"a reply to {said!r} is {reply.content!r}")
+        if reply.run_id is None:
+            # A copy, as where a turn before it was taken out.
+            continue
+        if reply.run_id in replies:
+            raise Broken(f"two replies of one run: {replies[reply.run_id]} and {reply}")
+        replies[reply.run_id] = reply
+    for history in histories:
+        for run_id, reason in _told(history).items():
+            found = replies.get(run_id)
+            if found is None:
+                raise Broken(f"{history.name} was told a reply, {run_id}, that is not there")
+            if reason not in (None, found.finish):
+                raise Broken(f"{history.name} was told that a reply was {reason}, and it is {found.finish}")
+
+
+def _told(history: History) -> dict[str, str | None]:
+    """The runs that a client was told a word of, and how they ended, as far as it knows."""
+    told: dict[str, str | None] = {}
+    for visit in history.visits:
+        for frame in visit.frames:
+            match frame:
+                case {"method": "run.delta", "params": {"run_id": run_id}}:
+                    told[run_id] = None
+                case {"method": "attached", "params": {"run": {"run_id": run_id, "text": text}}} if text:
+                    told[run_id] = None
+                case {"method": "run.ended", "params": {"run_id": run_id, "reason": reason}} if run_id in told:
+                    told[run_id] = reason
+                case _:
+                    pass
+    return told

@@ -1,7 +1,7 @@
 """Many clients of one session at once, on real sockets, each with a history of what it did and was told.
 
 What each of them does is drawn from a seed: it sends lines, waits for answers or does not, sends again what it has sent
-before, loses its connection and comes back. The server may be stopped and started anew meanwhile.
+before, loses its connection and comes back. The server may be stopped, or killed, and started anew meanwhile.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.support.checkers import Answer, Asked, History, Visit
 from tests.support.client import PATIENCE, Json, eventually
-from tests.support.server import Running, running
+from tests.support.server import running
 
 CLIENTS: Final = 20
 STEPS: Final = 60
@@ -53,10 +53,19 @@ LINES: Final[Mapping[str, int]] = {
 DEEDS: Final = {"line": 10, "twice": 2, "again": 2, "wait": 5, "leave": 2, "let others": 5}
 
 
-class Crowd:
-    """A session and its clients. `options` are the server's settings."""
+class Server(Protocol):
+    """What a crowd comes to."""
 
-    def __init__(self, data: Path, seed: int, *, clients: int = CLIENTS, steps: int = STEPS, **options: Any) -> None:
+    def ws(self, session_id: str = "", query: str = "") -> str:
+        """The address of a session's socket; of a new session's without an id."""
+
+
+class Crowd:
+    """A session and its clients. `options` are the settings of the server that `live` starts."""
+
+    def __init__(
+        self, data: Path, seed: int | str, *, clients: int = CLIENTS, steps: int = STEPS, **options: Any
+    ) -> None:
         self.data = data
         self.clock = count(1)
         self.session_id = ""
@@ -65,36 +74,47 @@ class Crowd:
         self._options = {"echo_delay": 0.001, "queue_messages": 3, **options}
         self._clients = [Member(f"c{number}", self, Random(f"{seed} {number}")) for number in range(clients)]
         self._steps = steps
-        self._taken = 0
+        self.taken = 0
+        """How many steps they have taken together."""
         self._half = asyncio.Event()
-        self._server: Running | None = None
+        self._server: Server | None = None
         self._up = asyncio.Event()
 
     async def live(self, *, restart: bool = False) -> list[History]:
         """Everything that they do, until it is quiet: their histories, and that of one who only came to look."""
         async with asyncio.timeout(3 * PATIENCE):
             async with running(self.data, **self._options) as server:
-                self._open(server)
-                await self._clients[0].start()
-                self.session_id = self._clients[0].session_id
-                lives = asyncio.gather(*(one.live(self._steps) for one in self._clients))
+                self.open(server)
+                lives = asyncio.create_task(self.act())
                 if not restart:
                     await lives
-                    return await self._end()
+                    return await self.end()
                 await self._half.wait()
-                self._up.clear()
+                self.shut()
                 # A connection that asyncio has accepted, but not made yet, is forgotten with the listening socket.
                 await eventually(lambda: not self.arriving)
             async with running(self.data, **self._options) as server:
-                self._open(server)
+                self.open(server)
                 await lives
-                return await self._end()
+                return await self.end()
 
-    def _open(self, server: Running) -> None:
+    def open(self, server: Server) -> None:
+        """From now on they come to this server."""
         self._server = server
         self._up.set()
 
-    async def _end(self) -> list[History]:
+    def shut(self) -> None:
+        """From now on they wait for another server. Those who are connected stay so."""
+        self._up.clear()
+
+    async def act(self) -> None:
+        """All that they do; somebody has to see to it that there is a server."""
+        await self._clients[0].start()
+        self.session_id = self._clients[0].session_id
+        await asyncio.gather(*(one.live(self._steps) for one in self._clients))
+
+    async def end(self) -> list[History]:
+        """Once it is quiet, what each has been through, and one who only comes to look."""
         first, *_ = self._clients
         while not _is_quiet((await first.ask("/status"))["data"]):
             pass
@@ -105,7 +125,7 @@ class Crowd:
             await one.leave()
         return [one.history for one in (*self._clients, fresh)]
 
-    async def server(self) -> Running:
+    async def server(self) -> Server:
         """The server, once there is one."""
         await self._up.wait()
         assert self._server is not None
@@ -113,8 +133,8 @@ class Crowd:
 
     def took_step(self) -> None:
         """One of the clients has done something."""
-        self._taken += 1
-        if self._taken >= self._steps * len(self._clients) // 2:
+        self.taken += 1
+        if self.taken >= self._steps * len(self._clients) // 2:
             self._half.set()
 
 
@@ -184,9 +204,13 @@ class Member:
         query = f"after={self._revision}&log={self._log}" if known else ""
         self._crowd.arriving.add(self)
         try:
-            self._socket = await connect(
-                server.ws(self._crowd.session_id, query), max_size=None, compression=None, close_timeout=1
-            )
+            # A server that is killed refuses, or breaks off in the middle.
+            with suppress(OSError, EOFError, InvalidHandshake):
+                self._socket = await connect(
+                    server.ws(self._crowd.session_id, query), max_size=None, compression=None, close_timeout=1
+                )
+            if self._socket is None:
+                return
             self._reader = asyncio.create_task(self._read(self._socket, visit))
             async with self._news:
                 await self._news.wait_for(lambda: visit.frames or self._socket is None)
