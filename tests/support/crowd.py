@@ -7,7 +7,7 @@ before, loses its connection and comes back. The server may be stopped, or kille
 import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.support.checkers import Answer, Asked, History, Visit
 from tests.support.client import PATIENCE, Json, eventually
-from tests.support.server import running
+from tests.support.proxy import Network
+from tests.support.server import Running, running
 
 CLIENTS: Final = 20
 STEPS: Final = 60
@@ -61,12 +62,21 @@ class Server(Protocol):
 
 
 class Crowd:
-    """A session and its clients. `options` are the settings of the server that `live` starts."""
+    """A session and its clients. `options` are the settings of the server that `live` starts; with `faults` they come
+    to it over a network that has some of its own."""
 
     def __init__(
-        self, data: Path, seed: int | str, *, clients: int = CLIENTS, steps: int = STEPS, **options: Any
+        self,
+        data: Path,
+        seed: int | str,
+        *,
+        clients: int = CLIENTS,
+        steps: int = STEPS,
+        faults: bool = False,
+        **options: Any,
     ) -> None:
         self.data = data
+        self.network = Network(self._port, Random(f"{seed} network")) if faults else None
         self.clock = count(1)
         self.session_id = ""
         self.arriving: set[Member] = set()
@@ -78,13 +88,14 @@ class Crowd:
         """How many steps they have taken together."""
         self._half = asyncio.Event()
         self._server: Server | None = None
+        self._running: Running | None = None
         self._up = asyncio.Event()
 
     async def live(self, *, restart: bool = False) -> list[History]:
         """Everything that they do, until it is quiet: their histories, and that of one who only came to look."""
-        async with asyncio.timeout(3 * PATIENCE):
+        async with asyncio.timeout(3 * PATIENCE), self.network or nullcontext():
             async with running(self.data, **self._options) as server:
-                self.open(server)
+                self._here(server)
                 lives = asyncio.create_task(self.act())
                 if not restart:
                     await lives
@@ -94,9 +105,17 @@ class Crowd:
                 # A connection that asyncio has accepted, but not made yet, is forgotten with the listening socket.
                 await eventually(lambda: not self.arriving)
             async with running(self.data, **self._options) as server:
-                self.open(server)
+                self._here(server)
                 await lives
                 return await self.end()
+
+    def _here(self, server: Running) -> None:
+        self._running = server
+        self.open(self.network or server)
+
+    def _port(self) -> int:
+        assert self._running is not None
+        return self._running.port
 
     def open(self, server: Server) -> None:
         """From now on they come to this server."""
@@ -116,6 +135,11 @@ class Crowd:
     async def end(self) -> list[History]:
         """Once it is quiet, what each has been through, and one who only comes to look."""
         first, *_ = self._clients
+        if self.network is not None and self._running is not None:
+            # A connection that only the server still knows of may have something to say.
+            await self.network.settle()
+            hub = self._running.backchat._hub
+            await eventually(lambda: len(hub.subscribers(self.session_id)) <= sum(c.attached for c in self._clients))
         while not _is_quiet((await first.ask("/status"))["data"]):
             pass
         fresh = Member("fresh", self, Random())
@@ -201,10 +225,10 @@ class Member:
         server = await self._crowd.server()
         known = self._log and self._random.random() < 0.8
         visit = Visit(after=self._revision if known else None, sent=next(self._crowd.clock))
-        query = f"after={self._revision}&log={self._log}" if known else ""
+        query = f"name={self.history.name}" + (f"&after={self._revision}&log={self._log}" if known else "")
         self._crowd.arriving.add(self)
         try:
-            # A server that is killed refuses, or breaks off in the middle.
+            # A server that is killed refuses, or breaks off in the middle; so does a network.
             with suppress(OSError, EOFError, InvalidHandshake):
                 self._socket = await connect(
                     server.ws(self._crowd.session_id, query), max_size=None, compression=None, close_timeout=1
@@ -216,6 +240,11 @@ class Member:
                 await self._news.wait_for(lambda: visit.frames or self._socket is None)
         finally:
             self._crowd.arriving.remove(self)
+
+    @property
+    def attached(self) -> bool:
+        """Whether it has a connection, as far as it knows."""
+        return self._socket is not None
 
     async def leave(self) -> None:
         """Loses its connection."""
