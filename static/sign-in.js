@@ -1,13 +1,16 @@
-// Asks for the access token where the server has one. Resolves once the server took it.
+// Asks for the access token where the server wants one. Resolves once the server took it, or the code of an invitation that
+// stands in the address.
 import { login } from "./api.js";
 import { h } from "./dom.js";
 import { connection as strings } from "./strings.js";
 
 class SignIn extends HTMLElement {
   #asked = null;
+  #invited = null; // whether the server took an invitation: a promise, until somebody has to sign in
 
   connectedCallback() {
     if (this.dialog) return;
+    this.#invited = invitation();
     this.field = h("input", { id: "token", type: "password", autocomplete: "current-password", required: true });
     this.problem = h("p", { role: "alert" });
     this.dialog = h("dialog", { "aria-labelledby": "sign-in-title", oncancel: (event) => event.preventDefault() },
@@ -21,9 +24,21 @@ class SignIn extends HTMLElement {
 
   // Several requests may be refused at once; they all wait for the same answer.
   ask() {
-    this.#asked ??= new Promise((resolve) => { this.done = resolve; });
-    if (!this.dialog.open) this.dialog.showModal();
+    this.#asked ??= this.#ask().finally(() => { this.#asked = null; });
     return this.#asked;
+  }
+
+  async #ask() {
+    const invited = this.#invited;
+    this.#invited = null;
+    if (invited) {
+      if (await invited) return;
+      this.problem.textContent = strings.usedInvitation;
+    }
+    await new Promise((resolve) => {
+      this.done = resolve;
+      this.dialog.showModal();
+    });
   }
 
   // Makes a request; one that is refused waits for the token and is made again.
@@ -47,9 +62,16 @@ class SignIn extends HTMLElement {
     }
     this.field.value = this.problem.textContent = "";
     this.dialog.close();
-    this.#asked = null;
     this.done();
   }
+}
+
+// Takes the code out of the address, so that no history has it.
+function invitation() {
+  const code = location.hash.match(/^#sign-in=(.+)$/)?.[1];
+  if (!code) return null;
+  history.replaceState(history.state, "", location.pathname + location.search);
+  return login(code).then(() => true, () => false);
 }
 
 customElements.define("sign-in", SignIn);

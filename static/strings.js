@@ -225,6 +225,7 @@ export const connection = {
   signInWhy: "This server asks for its access token. Whoever started it has it.",
   token: "Access token",
   notTheToken: "That is not the token.",
+  usedInvitation: "The link has been used, or is from before the server was started again.",
 };
 
 // --- everything around them

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from backchat.config import Settings
 from backchat.errors import SettingError
+from backchat.names import OWNER
 from tests.support.client import PATIENCE, Json
 from tests.support.server import Running, running
 
@@ -121,7 +122,7 @@ def bearer(token: str) -> Header:
 
 
 async def sessions_of(server: Running) -> list[str]:
-    return [summary.session_id for summary in await server.backchat.sessions.list(None, 1000)]
+    return [summary.session_id for summary in await server.backchat.sessions.list(OWNER, None, 1000)]
 
 
 # Host.
@@ -373,17 +374,20 @@ async def test_an_allowed_origin_is_a_whole_origin(origin: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "chat.example.com", "", "127.0.0.1.evil.example"])
-async def test_an_address_that_is_not_loopback_needs_a_token(host: str) -> None:
-    with pytest.raises(SettingError):
-        Settings(host=host)
+async def test_an_address_that_is_not_loopback_needs_a_token_though_there_is_none(tmp_path: Path, host: str) -> None:
     with pytest.raises(SettingError):
         Settings(host=host, token="")
-    assert Settings(host=host, token=TOKEN).token == TOKEN
+    async with running(tmp_path, host=host) as server:
+        for credentials in ("Bearer", "Bearer ", "Bearer x"):
+            headers = [own_host(server), ("Authorization", credentials)]
+            assert await shake_hands(server, headers) == "closed with 4401"
+            assert (await ask(server, "GET", "/api/sessions", headers))[0] == 401
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
-async def test_a_loopback_address_needs_no_token(host: str) -> None:
-    assert Settings(host=host).token is None
+async def test_a_loopback_address_needs_no_token(tmp_path: Path, host: str) -> None:
+    async with running(tmp_path, host=host) as server:
+        assert await shake_hands(server, [own_host(server)]) == "attached"
 
 
 @pytest.mark.parametrize("token", ["with space", "tab\t", "line\n", "zwölf", "\0"])

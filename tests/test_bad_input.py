@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from backchat.names import OWNER
 from backchat.transcript import Created, Message
 from tests.support.client import PATIENCE, Json, client
 from tests.support.server import Running, running
@@ -64,7 +65,7 @@ async def talked(server: Running) -> str:
         Message(id=number, role="user" if number % 2 else "assistant", content=text, created_at=1.0)
         for number, text in enumerate(SAID, start=1)
     ]
-    async with server.backchat.sessions.create(Created(), messages) as session:
+    async with server.backchat.sessions.create(OWNER, Created(), messages) as session:
         return session.id
 
 
@@ -505,10 +506,10 @@ async def test_a_query_that_is_none_closes_with_4400(server: Running, query: str
 
 @pytest.mark.parametrize("query", ["after=0", "after=1", "log=x", "after=0&log=x", "x=1"])
 async def test_a_new_session_has_nothing_to_resume(server: Running, query: str) -> None:
-    before = [summary.session_id for summary in await server.backchat.sessions.list(None, 1)]
+    before = [summary.session_id for summary in await server.backchat.sessions.list(OWNER, None, 1)]
     async with connect(server.ws("", query)) as socket:
         assert await ending(socket) == 4400
-    assert [summary.session_id for summary in await server.backchat.sessions.list(None, 1)] == before
+    assert [summary.session_id for summary in await server.backchat.sessions.list(OWNER, None, 1)] == before
 
 
 @pytest.mark.parametrize(

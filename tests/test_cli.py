@@ -17,7 +17,10 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from backchat.cli import welcome
+from backchat.store.sqlite import Database
 from tests.support.client import PATIENCE, Json, View, client, stalled_client
+from tests.support.server import running
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send to another process")
@@ -379,7 +382,6 @@ def make(path: Path) -> Path:
 
 
 BAD_SETTINGS: dict[str, tuple[list[str], dict[str, str], str]] = {
-    "every address, without a token": (["--host", "0.0.0.0"], {}, "token"),
     "no address": (["--host", ""], {}, "backchat"),
     "an address that is not ours": (["--host", "192.0.2.1"], {"BACKCHAT_TOKEN": "x"}, "192.0.2.1"),
     "a port beyond all ports": (["--port", "65536"], {}, "65536"),
@@ -492,6 +494,65 @@ async def test_a_bad_setting_leaves_no_port_and_no_directory_taken(tmp_path: Pat
     is_one_clear_line(await run("serve", "--data", data, "--port", "0", "--backend", "gpt"))
     async with serving(data):
         pass
+
+
+# Users.
+
+
+async def test_a_token_that_was_added_lets_its_user_in_while_the_server_runs_and_until_it_is_removed(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as served:
+        added = await run("token", "add", "ann", "--data", tmp_path)
+        assert (added.status, added.err) == (0, "")
+        (token,) = added.out.split()
+        assert len(token) >= 43
+        headers = {"Authorization": f"Bearer {token}"}
+        async with client(served.ws(), additional_headers=headers) as one:
+            await one.say("hello")
+            removed = await run("token", "remove", "ann", "--data", tmp_path)
+            assert (removed.status, removed.out, removed.err) == (0, "", "")
+            assert await one.closed() == 4401
+
+
+async def test_the_users_who_have_a_token_are_listed_and_their_tokens_are_not(tmp_path: Path) -> None:
+    tokens = [(await run("token", "add", name, "--data", tmp_path)).out.strip() for name in ("ben", "ann")]
+    assert len(set(tokens)) == 2
+    listed = await run("token", "list", "--data", tmp_path)
+    assert [line.split()[0] for line in listed.out.splitlines()] == ["ann", "ben"]
+    assert not [token for token in tokens if token in listed.out]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["add", "ann"], ["add", "Ann"], ["add", ""], ["add", "a" * 41], ["add", "-a"], ["add", "ä"], ["add", "a b"],
+        ["remove", "ben"], ["remove", ""],
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_a_token_that_cannot_be_added_or_removed_is_one_clear_line(tmp_path: Path, arguments: list[str]) -> None:
+    assert (await run("token", "add", "ann", "--data", tmp_path)).status == 0
+    is_one_clear_line(await run("token", *arguments, "--data", tmp_path))
+    assert (await run("token", "list", "--data", tmp_path)).out.startswith("ann ")
+
+
+async def test_sessions_are_imported_for_the_user_who_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text('[{"role": "user", "content": "hello"}]')
+    assert (await run("import", "--user", "ann", "--data", tmp_path / "data", file)).status == 0
+    with Database(tmp_path / "data") as database:
+        assert [len(database.sessions(name, None, 9)) for name in ("ann", "local")] == [1, 0]
+    is_one_clear_line(await run("import", "--user", "Ann", "--data", tmp_path / "data", file), "name")
+
+
+async def test_a_server_that_nobody_has_a_token_for_says_how_to_come_in(tmp_path: Path) -> None:
+    async with running(tmp_path, host="0.0.0.0") as server:
+        told = welcome(server.backchat, "http://192.0.2.1:8765/", tmp_path)
+        (code,) = re.findall(r"http://192\.0\.2\.1:8765/#sign-in=(\S+)$", told, re.MULTILINE)
+        assert await server.backchat._users.sign_in(code)
+    async with running(tmp_path / "loopback") as server:
+        assert "sign-in" not in welcome(server.backchat, "http://127.0.0.1:8765/", tmp_path)
 
 
 # Help.

@@ -52,6 +52,7 @@ ORDER = [
     "connection",
     "watch",
     "config",
+    "users",
     "access",
     "page",
     "api",

@@ -19,7 +19,7 @@ from backchat.errors import InvalidParams
 from backchat.frames import Who
 from backchat.hub import local
 from backchat.hub.local import MOST_PRESENT, LocalHub
-from backchat.names import MOST_NAME, checked_name, made_up_name
+from backchat.names import MOST_NAME, OWNER, checked_name, made_up_name
 from backchat.outbox import Burst
 from backchat.store.sqlite import MIGRATIONS, Database
 from tests.support.client import Client, Json, client, eventually
@@ -302,7 +302,7 @@ async def test_no_timer_outlives_a_session_or_a_server(
             timer = hub._audiences[one.session_id].timer
             assert timer is not None
             if end == "it is deleted":
-                async with server.backchat.sessions.use(one.session_id) as session:
+                async with server.backchat.sessions.use(OWNER, one.session_id) as session:
                     await session.delete()
                 assert await two.closed() == 4410
             if end == "the server stops":
@@ -378,7 +378,7 @@ async def test_the_log_says_who_it_was_after_a_restart_too_and_of_what_was_befor
 async def test_an_http_request_has_no_name(server: Running) -> None:
     async with client(server.ws("", named("Jo"))) as one:
         session_id = one.session_id
-        async with server.backchat.sessions.use(session_id) as session:
+        async with server.backchat.sessions.use(OWNER, session_id) as session:
             await session.delete()
         await one.closed()
     db = sqlite3.connect(server.settings.data / "backchat.db")

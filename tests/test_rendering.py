@@ -10,6 +10,7 @@ from backchat import markdown, rendering
 from backchat.errors import NoSuchMessage
 from backchat.foreign import messages_of
 from backchat.frames import MOST_RENDERED, RenderParams, SubmitParams, Who
+from backchat.names import OWNER
 from backchat.transcript import Created
 from tests.support.client import PATIENCE, Client, Json, Refused, client, eventually
 from tests.support.scripted import Scripted
@@ -23,7 +24,7 @@ async def html(one: Client, *ids: int) -> list[list[str | None]]:
 
 async def imported(server: Running, *messages: Any) -> str:
     """The id of a new session with these messages."""
-    async with server.backchat.sessions.create(Created(), messages_of(list(messages), 0.0)) as session:
+    async with server.backchat.sessions.create(OWNER, Created(), messages_of(list(messages), 0.0)) as session:
         return session.id
 
 
@@ -72,7 +73,7 @@ async def test_a_message_that_left_the_screen_is_rendered_too_but_none_that_neve
 
 async def test_a_message_is_rendered_once_it_is_published(server: Running) -> None:
     answers: list[object] = []
-    async with client(server.ws()) as one, server.backchat.sessions.use(one.session_id) as session:
+    async with client(server.ws()) as one, server.backchat.sessions.use(OWNER, one.session_id) as session:
         # Returns before the commit is done, and nothing else has its turn in between.
         await session.submit(SubmitParams(text="a"), Who("c", "n"), answers.append)
         with pytest.raises(NoSuchMessage):

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from backchat import frames, watch
 from backchat.errors import StorageFailed
 from backchat.frames import SessionsChanged
+from backchat.names import OWNER
 from backchat.transcript import Created
 from tests.support.client import PATIENCE, Json, client, eventually
 from tests.support.scripted import Scripted
@@ -125,9 +126,9 @@ async def test_changes_that_come_together_are_told_together(server: Running, mon
     async with watching(server) as one, watching(server) as two:
         ids = []
         for title in ("a", "b", "c"):
-            async with server.backchat.sessions.create(Created(title=title)) as session:
+            async with server.backchat.sessions.create(OWNER, Created(title=title)) as session:
                 ids.append(session.id)
-        watchers = server.backchat._watchers
+        watchers = server.backchat._watchers.of(OWNER)
         for count in (2, 3):
             assert watchers._timer is not None
             # The time is up.
@@ -156,7 +157,7 @@ async def test_what_is_said_on_it_is_refused(server: Running) -> None:
 
 
 async def test_nothing_is_remembered_while_nobody_watches(server: Running) -> None:
-    watchers = server.backchat._watchers
+    watchers = server.backchat._watchers.of(OWNER)
     async with client(server.ws()) as one:
         await one.say("a")
         assert not watchers._changed
@@ -171,7 +172,7 @@ async def test_one_who_comes_just_after_the_last_has_left_is_told_nothing_of_bef
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "FLUSH_SECONDS", 1e9)
-    watchers = server.backchat._watchers
+    watchers = server.backchat._watchers.of(OWNER)
     async with watching(server), client(server.ws()):
         assert watchers._timer is not None
     await eventually(lambda: not watchers._outboxes)
@@ -180,7 +181,7 @@ async def test_one_who_comes_just_after_the_last_has_left_is_told_nothing_of_bef
         watchers._timer.cancel()
         watchers._flush()
         await eventually(lambda: watchers._telling is None)
-        async with server.backchat.sessions.create(Created(title="a")) as session:
+        async with server.backchat.sessions.create(OWNER, Created(title="a")) as session:
             pass
         watchers._timer.cancel()
         watchers._flush()
@@ -192,7 +193,7 @@ async def test_one_who_listens_too_slowly_is_closed_and_the_others_are_not(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.backchat, "_limits", structs.replace(server.backchat._limits, outbox_frames=2))
-    watchers = server.backchat._watchers
+    watchers = server.backchat._watchers.of(OWNER)
     async with watching(server) as one:
         (outbox,) = watchers._outboxes
         async with watching(server) as two:

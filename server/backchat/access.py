@@ -1,7 +1,5 @@
 """Who may come in: Host, Origin and token (DESIGN section 7). Runs before every route, HTTP and WebSocket."""
 
-import hashlib
-import hmac
 import logging
 from typing import Final
 
@@ -10,7 +8,8 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backchat.config import Settings, address_of
-from backchat.errors import BackchatError, Forbidden, Unauthorized
+from backchat.errors import BackchatError, Forbidden
+from backchat.users import Admission, Users, cookie_of
 
 _log = logging.getLogger("backchat.access")
 
@@ -22,10 +21,11 @@ _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 class Access:
-    """The rules that follow from the settings. Each method raises what refuses."""
+    """The rules that follow from the settings and the users. Each method raises what refuses."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, users: Users) -> None:
         self._settings = settings
+        self._users = users
         self._hosts = {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower() for origin in settings.allowed_origins}
 
@@ -58,25 +58,20 @@ class Access:
                 " Start it with --allowed-origin to add one."
             )
 
-    def check_token(self, headers: Headers) -> None:
-        """The token, where one is set, must come in Authorization or in the cookie that `cookie` makes."""
-        if self._settings.token is None:
-            return
+    async def admit(self, headers: Headers) -> Admission:
+        """As whom somebody comes in. Their token, where one is needed, must come in Authorization or in the cookie
+        that `sign_in` gives. Raises Unauthorized, StorageFailed."""
+        shown = []
         kind, _, token = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self.is_token(token.strip()):
-            return
-        for header in headers.getlist("cookie"):
-            if hmac.compare_digest(cookie_parser(header).get(COOKIE, "").encode(), self.cookie().encode()):
-                return
-        raise Unauthorized
+        if kind.lower() == "bearer" and token.strip():
+            shown.append(cookie_of(token.strip()))
+        cookies = (cookie_parser(header).get(COOKIE) for header in headers.getlist("cookie"))
+        shown += [cookie for cookie in cookies if cookie is not None]
+        return await self._users.admit(shown)
 
-    def is_token(self, token: str) -> bool:
-        """Whether this is the token. Takes the same time whatever it is."""
-        return self._settings.token is not None and hmac.compare_digest(token.encode(), self._settings.token.encode())
-
-    def cookie(self) -> str:
-        """What the cookie holds: proof of the token, not the token."""
-        return hashlib.sha256(f"backchat cookie {self._settings.token}".encode()).hexdigest()
+    async def sign_in(self, secret: str) -> str:
+        """The cookie for a token, or for the code of an invitation. Raises Unauthorized, StorageFailed."""
+        return await self._users.sign_in(secret)
 
 
 class AccessMiddleware:

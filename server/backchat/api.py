@@ -43,7 +43,8 @@ MOST_NAME: Final = 255
 """The longest name of a file, in characters."""
 
 _T = TypeVar("_T")
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request, str], Awaitable[Response]]
+"""Answers a request of somebody who may make it: the owner of the sessions that it is about."""
 
 
 class _Login(Struct, forbid_unknown_fields=True):
@@ -104,86 +105,83 @@ class Api:
         for limit in self._arriving:
             limit.reschedule(now)
 
-    def _signed_in(self, handler: Handler) -> Handler:
+    def _signed_in(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def checked(request: Request) -> Response:
-            self._access.check_token(request.headers)
-            return await handler(request)
+            admission = await self._access.admit(request.headers)
+            return await handler(request, admission.owner)
 
         return checked
 
     async def _login(self, request: Request) -> Response:
         body = await self._body(request, _Login)
-        if not self._access.is_token(body.token):
-            raise Unauthorized
+        cookie = await self._access.sign_in(body.token)
         response = json_response({})
         secure = request.url.scheme == "https"
-        response.set_cookie(
-            COOKIE, self._access.cookie(), httponly=True, samesite="strict", secure=secure, max_age=31536000
-        )
+        response.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=secure, max_age=31536000)
         return response
 
-    async def _list(self, request: Request) -> Response:
+    async def _list(self, request: Request, owner: str) -> Response:
         query = request.query_params
         if unknown := set(query) - ({"q", "limit"} if "q" in query else {"after", "limit"}):
             raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
         limit = whole_number(query, "limit", 1, MOST_SESSIONS)
         limit = 50 if limit is None else limit
         if "q" in query:
-            return await self._search(query["q"], limit)
+            return await self._search(owner, query["q"], limit)
         place = _place(query["after"]) if "after" in query else None
         # One more than asked for tells whether there are more.
-        found = await self._sessions.list(place, limit + 1)
+        found = await self._sessions.list(owner, place, limit + 1)
         shown = found[:limit]
         following = _cursor(shown[-1]) if len(found) > limit else None
         return json_response({"sessions": [self._sessions.shown(summary) for summary in shown], "next": following})
 
-    async def _search(self, words: str, limit: int) -> Response:
+    async def _search(self, owner: str, words: str, limit: int) -> Response:
         if len(words) > MOST_QUERY:
             raise InvalidParams(f"A search takes at most {MOST_QUERY} characters.")
-        found = await self._sessions.search(words, limit)
+        found = await self._sessions.search(owner, words, limit)
         sessions = [{**self._sessions.shown(one.summary), "match": one.match} for one in found]
         return json_response({"sessions": sessions, "next": None})
 
-    async def _create(self, request: Request) -> Response:
+    async def _create(self, request: Request, owner: str) -> Response:
         body = await self._body(request, _NewSession)
         title = None if body.title is None else _title(body.title)
         messages = []
         if body.messages:
             messages = await anyio.to_thread.run_sync(_messages, body.messages, self._sessions.clock())
-        async with self._sessions.create(Created(title=title), messages) as session:
+        async with self._sessions.create(owner, Created(title=title), messages) as session:
             return json_response(session.status, 201)
 
-    async def _get(self, request: Request) -> Response:
-        async with self._sessions.use(request.path_params["session_id"]) as session:
+    async def _get(self, request: Request, owner: str) -> Response:
+        async with self._sessions.use(owner, request.path_params["session_id"]) as session:
             return json_response(session.fields)
 
-    async def _delete(self, request: Request) -> Response:
-        async with self._sessions.use(request.path_params["session_id"]) as session:
+    async def _delete(self, request: Request, owner: str) -> Response:
+        async with self._sessions.use(owner, request.path_params["session_id"]) as session:
             return json_response({"session_id": session.id, "deleted_at": await session.delete()})
 
-    async def _rename(self, request: Request) -> Response:
+    async def _rename(self, request: Request, owner: str) -> Response:
         body = await self._body(request, _Renaming)
         title = None if body.title is None else _title(body.title)
-        async with self._sessions.use(request.path_params["session_id"]) as session:
+        async with self._sessions.use(owner, request.path_params["session_id"]) as session:
             await session.rename(title)
             return json_response(session.status)
 
-    async def _restore(self, request: Request) -> Response:
+    async def _restore(self, request: Request, owner: str) -> Response:
         session_id = request.path_params["session_id"]
-        await self._sessions.restore(session_id)
+        await self._sessions.restore(owner, session_id)
         return json_response({"session_id": session_id})
 
-    async def _export(self, request: Request) -> Response:
+    async def _export(self, request: Request, owner: str) -> Response:
         query = request.query_params
         if unknown := set(query) - {"format"}:
             raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
         kind = query.get("format")
         if kind not in ("markdown", "json"):
             raise InvalidParams("format must be markdown or json.")
-        loaded = await self._sessions.export(request.path_params["session_id"])
+        loaded = await self._sessions.export(owner, request.path_params["session_id"])
         return await anyio.to_thread.run_sync(_markdown if kind == "markdown" else _json, loaded)
 
-    async def _import(self, request: Request) -> Response:
+    async def _import(self, request: Request, owner: str) -> Response:
         query = request.query_params
         if unknown := set(query) - {"name"}:
             raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
@@ -196,7 +194,7 @@ class Api:
         told: dict[str, list[dict[str, Any]]] = {"imported": [], "skipped": [], "failed": []}
         async with self._importing:
             body = await self._read(request, self._import_bytes)
-            async for one in self._sessions.bring_in(body, stem):
+            async for one in self._sessions.bring_in(owner, body, stem):
                 if one.outcome == "imported":
                     told["imported"].append({"session_id": one.commit.session_id, "title": one.title})
                 else:
@@ -212,13 +210,13 @@ class Api:
                     break
         return json_response(told)
 
-    async def _complete(self, request: Request) -> Response:
+    async def _complete(self, request: Request, _: str) -> Response:
         query = request.query_params
         if unknown := set(query) - {"text"}:
             raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
         return json_response(self._sessions.complete(query.get("text", "")))
 
-    async def _commands(self, _: Request) -> Response:
+    async def _commands(self, _: Request, __: str) -> Response:
         return json_response({"commands": describe(), "backend": self._backend})
 
     async def _body(self, request: Request, shape: type[_T]) -> _T:

@@ -29,7 +29,7 @@ from backchat.connection import Connection, Limits
 from backchat.errors import BackchatError, DataDirectoryError, InvalidParams, StorageFailed
 from backchat.hub.local import LocalHub
 from backchat.models import Models
-from backchat.names import checked_name, made_up_name
+from backchat.names import OWNER, checked_name, made_up_name
 from backchat.outbox import Outbox
 from backchat.page import Page, static_directory
 from backchat.prompts import personalities
@@ -39,8 +39,9 @@ from backchat.runs import Bounds, Runs
 from backchat.sessions import Run, Session
 from backchat.store.threads import ThreadedStore
 from backchat.transcript import Created, Usage
+from backchat.users import LOOK_SECONDS, Users
 from backchat.views import Offer
-from backchat.watch import Watchers, watch
+from backchat.watch import Everyone, watch
 from backchat.writing import close
 
 _log = logging.getLogger("backchat")
@@ -56,7 +57,6 @@ class Backchat:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
-        self._access = Access(settings)
         backend = _backend(settings)
         self._offer = Offer(
             replies=backend is not None,
@@ -71,6 +71,14 @@ class Backchat:
         except DataDirectoryError:
             self._lock.release()
             raise
+        self._users = Users(
+            self._store,
+            self._store.users_then,
+            token=settings.token,
+            closed=not settings.loopback,
+            clock=clock,
+        )
+        self._access = Access(settings, self._users)
         self._backend = backend
         self._runs: Runs | None = None
         self._models: Models | None = None
@@ -83,7 +91,7 @@ class Backchat:
             self._runs = Runs(backend, bounds)
             self._models = Models(backend, self._offered)
         self._hub = LocalHub()
-        self._watchers = Watchers(lambda ids: self.sessions.summaries(ids))
+        self._watchers = Everyone(lambda owner, ids: self.sessions.summaries(owner, ids))
         self.sessions = Sessions(
             self._store,
             self._hub,
@@ -129,11 +137,12 @@ class Backchat:
         if self._models is not None:
             # So that whoever starts a server before its models hears of it now.
             self._models.refresh()
-        forgetting = asyncio.create_task(self._forget())
+        chores = [asyncio.create_task(self._forget()), asyncio.create_task(self._look_at_users())]
         try:
             yield
         finally:
-            forgetting.cancel()
+            for chore in chores:
+                chore.cancel()
             await self.drain()
             await self.close()
 
@@ -143,6 +152,22 @@ class Backchat:
             with suppress(StorageFailed):
                 await self.sessions.forget_ops()
             await asyncio.sleep(FORGET_SECONDS)
+
+    async def _look_at_users(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            # The store has logged it; whoever could come in still can.
+            with suppress(StorageFailed):
+                await self._users.look()
+
+    def invite(self) -> str | None:
+        """The code of an invitation, where nobody could come in otherwise."""
+        return self._users.invite() if self._users.nobody and not self._users.open else None
+
+    @property
+    def open(self) -> bool:
+        """Whether whoever reaches the server may do everything."""
+        return self._users.open
 
     def _offered(self, names: tuple[str, ...]) -> None:
         first = not self._offer.models
@@ -180,30 +205,33 @@ class Backchat:
     async def _watch(self, websocket: WebSocket) -> None:
         await websocket.accept()
         try:
-            self._access.check_token(websocket.headers)
+            admission = await self._access.admit(websocket.headers)
             if websocket.query_params:
                 raise InvalidParams(f"There is no query parameter {min(websocket.query_params)!r}.")
         except BackchatError as error:
             await close(websocket, error.close, str(error), self._settings.send_seconds)
             return
         outbox = Outbox(self._limits.outbox_frames, self._limits.outbox_characters)
-        await watch(websocket, self._watchers, outbox, self._limits.send_seconds)
+        with self._users.present(admission, lambda error: outbox.close(error.close, str(error))):
+            await watch(websocket, self._watchers.of(admission.owner), outbox, self._limits.send_seconds)
 
     async def _socket(self, websocket: WebSocket) -> None:
         # Accepted first: only an open WebSocket can be told a close code.
         await websocket.accept()
         try:
-            self._access.check_token(websocket.headers)
-            after, log, name = _asked(websocket.query_params)
+            admission = await self._access.admit(websocket.headers)
+            after, log, name = _asked(websocket.query_params, admission.owner)
             session_id = websocket.path_params.get("session_id")
             if session_id is not None:
-                opened = self.sessions.use(session_id)
+                opened = self.sessions.use(admission.owner, session_id)
             elif (after, log) == (None, None):
-                opened = self.sessions.create(Created())
+                opened = self.sessions.create(admission.owner, Created())
             else:
                 raise InvalidParams("A new session has nothing to resume: after and log go with /ws/ID.")
             async with opened as session:
-                await Connection(websocket, session, name, self._rendering, self._limits).serve(after, log)
+                connection = Connection(websocket, session, name, self._rendering, self._limits)
+                with self._users.present(admission, connection.end):
+                    await connection.serve(after, log)
         except BackchatError as error:
             await close(websocket, error.close, str(error), self._settings.send_seconds)
 
@@ -268,9 +296,11 @@ def _no_run(session: Session, run: Run) -> None:
     raise AssertionError(f"nothing replies, but {session.id} has a run {run.run_id}")
 
 
-def _asked(query: QueryParams) -> tuple[int | None, str | None, str]:
-    """`after`, `log` and `name`; a name is made up where none is given. Raises InvalidParams."""
+def _asked(query: QueryParams, owner: str) -> tuple[int | None, str | None, str]:
+    """`after`, `log` and `name`. A user who gives no name goes by their own; for others one is made up. Raises
+    InvalidParams."""
     if unknown := set(query) - {"after", "log", "name"}:
         raise InvalidParams(f"There is no query parameter {min(unknown)!r}.")
-    name = checked_name(query["name"]) if "name" in query else made_up_name(secrets.choice)
+    usual = made_up_name(secrets.choice) if owner == OWNER else owner
+    name = checked_name(query["name"]) if "name" in query else usual
     return whole_number(query, "after", 0, MOST_REVISION), query.get("log"), name

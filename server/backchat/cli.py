@@ -1,4 +1,4 @@
-"""The command line: `backchat serve`, `backchat import`, `backchat models`."""
+"""The command line: `backchat serve`, `backchat import`, `backchat token`, `backchat models`."""
 
 import asyncio
 import gc
@@ -6,16 +6,22 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
 from backchat import __version__
 from backchat.config import BACKENDS, Settings, default_data
-from backchat.errors import BackchatError, SettingError
+from backchat.errors import BackchatError, DataDirectoryError, SettingError
+from backchat.names import OWNER, check_user_name
+
+if TYPE_CHECKING:
+    from backchat.app import Backchat
+    from backchat.store.sqlite import Database
 
 DATA_HELP: Final = "Directory of the database and all else that is kept.  [default: the user data directory]"
 SWITCH_SECONDS: Final = 0.0001
@@ -190,7 +196,7 @@ def _serve(settings: Settings) -> None:
         listening.close()
         raise
     address = _address(settings.host, listening)
-    if settings.allowed_hosts and settings.token is None:
+    if settings.allowed_hosts and backchat.open:
         click.echo(
             "backchat: Without a token, whoever reaches this server under an allowed host can do everything;"
             " set BACKCHAT_TOKEN unless the proxy asks who comes.",
@@ -198,7 +204,7 @@ def _serve(settings: Settings) -> None:
         )
     server = BackchatServer(
         uvicorn_config(backchat.asgi, settings.max_frame),
-        started=lambda: click.echo(f"Backchat is at {address}  (Ctrl-C stops it; data in {settings.data})"),
+        started=lambda: click.echo(welcome(backchat, address, settings.data)),
         drain=backchat.drain,
     )
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -206,6 +212,16 @@ def _serve(settings: Settings) -> None:
     gc.set_threshold(*COLLECT)
     gc.enable()
     server.run(sockets=[listening])
+
+
+def welcome(backchat: "Backchat", address: str, data: Path) -> str:
+    """What is said once the server is there; an invitation where nobody could come in otherwise."""
+    lines = [f"Backchat is at {address}  (Ctrl-C stops it; data in {data})"]
+    if (code := backchat.invite()) is not None:
+        # Behind a #, so that no browser sends it with the address. Once used, whoever finds this line gains nothing.
+        lines.append(f"Nobody has a token yet. This link signs one browser in, once: {address}#sign-in={code}")
+        lines.append("For another, or for a program, `backchat token add NAME` makes a token.")
+    return "\n".join(lines)
 
 
 def _address(host: str, listening: socket.socket) -> str:
@@ -244,10 +260,69 @@ def _progress(files: int) -> Any:
     )
 
 
+@cli.group()
+def token() -> None:
+    """Who may come in: each user has a token, and sessions of their own.
+
+    A server may be running on the same data; it knows of a change within a second. As soon as there is one user,
+    everybody needs a token. The token that `serve` is given is that of the user `local`.
+    """
+
+
+@token.command("add")
+@_data
+@click.argument("name")
+def token_add(data: Path | None, name: str) -> None:
+    """Give a user a token, and print it. It is kept nowhere: this is the only time that it is shown."""
+    from backchat.store.base import User
+    from backchat.users import cookie_of, key_of, new_token
+
+    check_user_name(name)
+    made = new_token()
+    with _database(data) as database:
+        database.add_user(User(name=name, key=key_of(cookie_of(made)), created_at=time.time()))
+    click.echo(made)
+
+
+@token.command("list")
+@_data
+def token_list(data: Path | None) -> None:
+    """Name the users who have a token, and when they got it."""
+    with _database(data) as database:
+        for user in database.users():
+            click.echo(f"{user.name}  {datetime.fromtimestamp(user.created_at).astimezone():%Y-%m-%d %H:%M}")
+
+
+@token.command("remove")
+@_data
+@click.argument("name")
+def token_remove(data: Path | None, name: str) -> None:
+    """Take a user's token away. Their connections are closed; their sessions stay, for when they get another."""
+    with _database(data) as database:
+        database.remove_user(name)
+
+
+@contextmanager
+def _database(data: Path | None) -> Iterator["Database"]:
+    """The database, for a moment. Raises DataDirectoryError."""
+    # Late, like all that only one command needs.
+    import sqlite3
+
+    from backchat.store.sqlite import Database
+
+    directory = data or default_data()
+    try:
+        with Database(directory) as database:
+            yield database
+    except sqlite3.Error as error:
+        raise DataDirectoryError(f"Cannot use the data directory {directory}: {error}.") from error
+
+
 @cli.command("import")
 @_data
+@click.option("--user", default=OWNER, show_default=True, help="Whose sessions they will be.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
-def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
+def import_command(data: Path | None, user: str, paths: tuple[Path, ...]) -> int:
     """Import sessions: JSON files of a chat web UI's session store, exports of ChatGPT and Open WebUI with all their
     branches, bare lists of messages, or directories of them.
 
@@ -256,6 +331,7 @@ def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
     from backchat.importer import files_in, import_files
     from backchat.store.sqlite import Database
 
+    check_user_name(user)
     files = files_in(list(paths))
     counts = {"imported": 0, "skipped": 0, "broken": 0}
     told = []
@@ -264,7 +340,7 @@ def import_command(data: Path | None, paths: tuple[Path, ...]) -> int:
     directory = data or default_data()
     with Database(directory) as database, ExitStack() as stack:
         for number, file in enumerate(files):
-            for result in import_files(database, [file]):
+            for result in import_files(database, [file], user):
                 counts[result.outcome] += 1
                 if result.outcome != "imported":
                     told.append(f"{result.outcome}: {click.format_filename(result.path)}: {result.detail}")

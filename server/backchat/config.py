@@ -95,11 +95,6 @@ class Settings(Struct, frozen=True, kw_only=True):
                 raise SettingError(f"An allowed origin looks like https://chat.example.com, not {origin!r}.")
         if self.token is not None and (not self.token.isascii() or not self.token.isprintable() or " " in self.token):
             raise SettingError("The token may hold visible ASCII characters only.")
-        if self.token is None and not self.loopback:
-            raise SettingError(
-                f"{self.host} can be reached from other machines: set BACKCHAT_TOKEN or --token-file,"
-                " or use --host 127.0.0.1."
-            )
         if self.token == "":
             raise SettingError("The token is empty.")
 

@@ -57,6 +57,7 @@ class Connection:
         self.outbox = Outbox(limits.outbox_frames, limits.outbox_characters)
         self._in_flight = 0
         self._reading = False
+        self._over = False
         self._room: asyncio.Future[None] | None = None
         # One rendering at a time, so that a connection that asks for many waits its turn among the others.
         self._to_render: list[tuple[RenderParams, Answer]] = []
@@ -74,6 +75,12 @@ class Connection:
                 if self._renderer is not None:
                     self._renderer.cancel()
 
+    def end(self, error: BackchatError) -> None:
+        """Whoever is at the far end may not be here any more: nothing that they say counts from now on."""
+        self._over = True
+        self._reading = False
+        self.outbox.close(error.close, str(error))
+
     # Reading.
 
     async def _read(self) -> None:
@@ -81,15 +88,19 @@ class Connection:
         if transport is not None:
             transport["deliver_to"](self._deliver)
         while True:
-            self._reading = True
+            self._reading = not self._over
             message = await self._websocket.receive()
             self._reading = False
             if message["type"] == "websocket.disconnect":
                 return
+            if self._over:
+                continue
             text = message.get("text")
             if self._in_flight >= self._limits.in_flight:
                 self._room = asyncio.get_running_loop().create_future()
                 await self._room
+                if self._over:
+                    continue
             self._in_flight += 1
             if text is None:
                 self._session.refuse(

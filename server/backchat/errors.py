@@ -293,6 +293,40 @@ class Unauthorized(BackchatError):
         super().__init__("This server wants its access token.")
 
 
+class BadUserName(BackchatError):
+    """A name that no user can have."""
+
+    name = "bad_user_name"
+    status = 400
+
+    def __init__(self, user: str) -> None:
+        super().__init__(
+            "A user's name is made of a-z, 0-9, . _ and -, begins with a letter or a digit, and has at most 40"
+            f" characters; {user[:MOST_SHOWN]!r} is none."
+        )
+
+
+class UserExists(BackchatError):
+    """A user who has a token already."""
+
+    name = "user_exists"
+
+    def __init__(self, user: str) -> None:
+        super().__init__(
+            f"{user} has a token already. `backchat token remove {user}` takes it away; the sessions stay."
+        )
+
+
+class NoSuchUser(BackchatError):
+    """A name that nobody has a token under."""
+
+    name = "no_such_user"
+    status = 404
+
+    def __init__(self, user: str) -> None:
+        super().__init__(f"Nobody has a token as {user[:MOST_SHOWN]!r}. `backchat token list` names those who have.")
+
+
 class Forbidden(BackchatError):
     """A Host or an Origin that this server does not answer to."""
 

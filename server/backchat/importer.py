@@ -17,8 +17,9 @@ from backchat import ops
 from backchat.errors import SessionExists
 from backchat.exports import Broken, Imported
 from backchat.foreign import NotASession, sessions_of
+from backchat.names import OWNER
 from backchat.reports import IMPORT
-from backchat.sessions import OWNER, new_log
+from backchat.sessions import new_log
 from backchat.store.base import Commit, SessionInfo, first_commit
 from backchat.store.sqlite import Database
 from backchat.transcript import SESSION_ID, Cause
@@ -41,6 +42,14 @@ class Ready(Struct, frozen=True):
     def title(self) -> str | None:
         """The session's title."""
         return None if self.commit.listed is None else self.commit.listed.title
+
+    def copied(self) -> "Ready":
+        """The same under an id of its owner's own, always the same one."""
+        info = self.commit.create
+        assert info is not None
+        session_id = hashlib.sha256(f"{info.owner} {info.id}".encode()).hexdigest()[:32]
+        create = msgspec.structs.replace(info, id=session_id)
+        return Ready(msgspec.structs.replace(self.commit, session_id=session_id, create=create), self.place)
 
     def left(self, outcome: Literal["skipped", "broken"], reason: object) -> "Left":
         """That it was not imported."""
@@ -68,17 +77,17 @@ class Result(Struct, frozen=True):
     detail: str
 
 
-def sessions_in(data: bytes, title: str | None, now: float) -> Iterator[Ready | Left]:
+def sessions_in(data: bytes, title: str | None, now: float, owner: str = OWNER) -> Iterator[Ready | Left]:
     """The sessions in what a file holds, each as it is read. `title` is for one that has no id of its own, `now` for
-    what has no time."""
+    what has no time; `owner` is whose they will be."""
     try:
         for found in sessions_of(data, now):
-            yield _ready(found, data, title, now)
+            yield _ready(owner, found, data, title, now)
     except NotASession as reason:
         yield Left("skipped", str(reason))
 
 
-def _ready(found: Imported | Broken, data: bytes, title: str | None, now: float) -> Ready | Left:
+def _ready(owner: str, found: Imported | Broken, data: bytes, title: str | None, now: float) -> Ready | Left:
     if isinstance(found, Broken):
         return Left("broken", str(found) if found.place is None else f"{found.place}: {found}")
     session_id = found.id
@@ -86,17 +95,17 @@ def _ready(found: Imported | Broken, data: bytes, title: str | None, now: float)
         # A bare list has no id: its content gives one, so that a second import of the same file is noticed.
         session_id = hashlib.sha256(data).hexdigest()[:32]
         found = msgspec.structs.replace(found, created=msgspec.structs.replace(found.created, title=title))
-    ready = Ready(_commit(session_id, found, now), found.place)
+    ready = Ready(_commit(owner, session_id, found, now), found.place)
     if not SESSION_ID.fullmatch(session_id):
         reason = f"its session_id {session_id[:64]!r} is not made of a-z, 0-9, _ and -, or is too long"
         return ready.left("broken", reason)
     return ready
 
 
-def _commit(session_id: str, imported: Imported, now: float) -> Commit:
+def _commit(owner: str, session_id: str, imported: Imported, now: float) -> Commit:
     info = SessionInfo(
         id=session_id,
-        owner=OWNER,
+        owner=owner,
         log=new_log(),
         created_at=now if imported.created.created_at is None else imported.created.created_at,
     )
@@ -120,22 +129,22 @@ def files_in(paths: list[Path]) -> list[Path]:
     return found
 
 
-def import_files(database: Database, files: list[Path]) -> Iterator[Result]:
+def import_files(database: Database, files: list[Path], owner: str = OWNER) -> Iterator[Result]:
     """Imports what can be imported, one session for one commit, so that a server has its turn in between. A file of
-    several sessions has as many results."""
+    several sessions has as many results. `owner` is whose they will be."""
     for file in files:
         try:
             data = _read(file)
         except Broken as reason:
             yield Result(file, "broken", str(reason))
             continue
-        for one in sessions_in(data, os.fsencode(file.stem).decode(errors="replace"), time.time()):
+        title = os.fsencode(file.stem).decode(errors="replace")
+        for one in sessions_in(data, title, time.time(), owner):
             if one.outcome == "imported":
-                left = _import(database, one)
-                if left is None:
-                    yield Result(file, "imported", one.commit.session_id)
-                    continue
-                one = left
+                one = _import(database, owner, one)
+            if one.outcome == "imported":
+                yield Result(file, "imported", one.commit.session_id)
+                continue
             yield Result(file, one.outcome, one.reason)
 
 
@@ -152,11 +161,14 @@ def _read(file: Path) -> bytes:
         raise Broken(f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
-def _import(database: Database, ready: Ready) -> Left | None:
-    """None once it is durable."""
-    session_id = ready.commit.session_id
+def _import(database: Database, owner: str, ready: Ready) -> Ready | Left:
+    """What is ready once it is durable."""
     try:
-        if database.has_session(session_id):
+        taken = database.owner(ready.commit.session_id)
+        if taken not in (None, owner):
+            ready = ready.copied()
+            taken = database.owner(ready.commit.session_id)
+        if taken is not None:
             return ready.there_already()
         failure = database.write([ready.commit])[0]
     except sqlite3.Error as error:
@@ -164,7 +176,7 @@ def _import(database: Database, ready: Ready) -> Left | None:
     if failure is None:
         while database.behind:
             database.catch_up()
-        return None
+        return ready
     if isinstance(failure, SessionExists):
         return ready.left("skipped", failure)
     return ready.left("broken", f"it could not be stored: {failure}")

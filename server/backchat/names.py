@@ -1,10 +1,15 @@
-"""Names of those who are attached: what is one, and how one is made up."""
+"""Names: of users, and of those who are attached; what is one, and how one is made up."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from backchat.errors import InvalidParams
+from backchat.errors import BadUserName, InvalidParams
+
+OWNER: Final = "local"
+"""The user who comes in with the operator's token, or where nobody needs one."""
+_USER: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
 
 MOST_NAME: Final = 40
 """The most characters of a name."""
@@ -34,6 +39,12 @@ _ANIMALS: Final = (
     "plover", "puffin", "quail", "rabbit", "raven", "robin", "seal", "shrew", "skink", "sparrow", "stoat", "stork",
     "swallow", "swan", "tapir", "tern", "thrush", "toucan", "turtle", "vole", "walrus", "weasel", "wombat", "wren",
 )  # fmt: skip
+
+
+def check_user_name(name: str) -> None:
+    """Raises BadUserName."""
+    if not _USER.fullmatch(name):
+        raise BadUserName(name)
 
 
 def checked_name(name: str) -> str:

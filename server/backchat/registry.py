@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import msgspec
 
-from backchat.errors import BackchatError, NoSuchSession, SessionExists, StorageFailed
+from backchat.errors import (
+    BackchatError,
+    NoSuchSession,
+    SessionDeleted,
+    SessionExists,
+    SessionUnreadable,
+    StorageFailed,
+)
 from backchat.frames import Completion
 from backchat.hub.local import LocalHub
-from backchat.sessions import OWNER, Run, Session, Surroundings, completed
+from backchat.sessions import Run, Session, Surroundings, completed
 from backchat.store.base import Found, Loaded, Place, Store, Summary
 from backchat.transcript import SESSION_ID, Created, Message, State, Tree
 from backchat.views import Offer
@@ -43,7 +50,7 @@ class Sessions:
         offer: Callable[[], Offer],
         ask_models: Callable[[], None],
         start_run: Callable[[Session, Run], None],
-        changed: Callable[[str], None],
+        changed: Callable[[str, str], None],
         most_idle: int,
         op_id_seconds: float = 168 * 3600,
         clock: Callable[[], float] = time.time,
@@ -70,14 +77,26 @@ class Sessions:
         )
 
     @asynccontextmanager
-    async def use(self, session_id: str) -> AsyncIterator[Session]:
-        """The session, in memory for as long as the context lasts. Raises what `Session.ready` raises."""
+    async def use(self, owner: str, session_id: str) -> AsyncIterator[Session]:
+        """The session, in memory for as long as the context lasts. Raises what `Session.ready` raises; NoSuchSession
+        also where it is somebody else's."""
         session = self._taken(session_id)
         try:
-            await session.ready()
+            try:
+                await session.ready()
+            except (SessionDeleted, SessionUnreadable):
+                await self._check_owner(owner, session_id)
+                raise
+            if session.owner != owner:
+                raise NoSuchSession
             yield session
         finally:
             self._left(session)
+
+    async def _check_owner(self, owner: str, session_id: str) -> None:
+        """Asks the store, for a session that is not loaded. Raises NoSuchSession, StorageFailed."""
+        if await self._store.owner(session_id) != owner:
+            raise NoSuchSession
 
     def _taken(self, session_id: str) -> Session:
         """The live object of a session, in memory until whoever calls this calls `_left`. Raises NoSuchSession."""
@@ -99,9 +118,9 @@ class Sessions:
         self._settled(session)
 
     @asynccontextmanager
-    async def create(self, created: Created, messages: Iterable[Message] = ()) -> AsyncIterator[Session]:
+    async def create(self, owner: str, created: Created, messages: Iterable[Message] = ()) -> AsyncIterator[Session]:
         """A new session, durable, in memory for as long as the context lasts. Raises StorageFailed."""
-        session = Session(_new_id(), self._around)
+        session = Session(_new_id(), self._around, owner)
         self._live[session.id] = session
         self._take(session)
         try:
@@ -110,60 +129,67 @@ class Sessions:
         finally:
             self._left(session)
 
-    async def bring_in(self, data: bytes, title: str | None) -> AsyncIterator["Ready | Left"]:
+    async def bring_in(self, owner: str, data: bytes, title: str | None) -> AsyncIterator["Ready | Left"]:
         """Imports the sessions of a file: each that is ready is durable, the others are left out. See `sessions_in`.
 
         What takes long is done on a thread, and a session is committed like any other outcome, so nobody waits for
         more than one of them.
         """
-        found = _sessions_in(data, title, self.clock())
+        found = _sessions_in(owner, data, title, self.clock())
         while (one := await anyio.to_thread.run_sync(next, found, None)) is not None:
-            yield await self._brought_in(one) or one if one.outcome == "imported" else one
+            yield await self._brought_in(owner, one) if one.outcome == "imported" else one
 
-    async def _brought_in(self, ready: "Ready") -> "Left | None":
-        session_id = ready.commit.session_id
+    async def _brought_in(self, owner: str, ready: "Ready") -> "Ready | Left":
         done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         try:
-            if await self._store.has_session(session_id):
+            taken = await self._store.owner(ready.commit.session_id)
+            if taken not in (None, owner):
+                # Somebody else's, of which nobody here shall hear.
+                ready = ready.copied()
+                taken = await self._store.owner(ready.commit.session_id)
+            if taken is not None:
                 return ready.there_already()
-            self._store.commit(ready.commit, partial(self._settle_import, done, session_id))
+            told = partial(self._settle_import, done, owner, ready.commit.session_id)
+            self._store.commit(ready.commit, told)
             failure = await done
         except StorageFailed as error:
             failure = error
         if failure is None:
-            return None
+            return ready
         if isinstance(failure, SessionExists):
             return ready.left("skipped", failure)
         return ready.left("broken", "it could not be stored")
 
     def _settle_import(
-        self, done: asyncio.Future[Exception | None], session_id: str, failure: Exception | None
+        self, done: asyncio.Future[Exception | None], owner: str, session_id: str, failure: Exception | None
     ) -> None:
         # Also where whoever asked for it has gone, or where it failed: then it may have happened.
-        self._around.changed(session_id)
+        self._around.changed(owner, session_id)
         if not done.cancelled():
             done.set_result(failure)
 
-    async def export(self, session_id: str) -> Loaded:
+    async def export(self, owner: str, session_id: str) -> Loaded:
         """A session as it is stored, with nothing on its way that a crash has left. Raises what `use` raises."""
-        async with self.use(session_id):
+        async with self.use(owner, session_id):
             return await self._store.load(session_id, math.inf)
 
-    async def restore(self, session_id: str) -> None:
-        """Brings a deleted session back. Raises what `Session.restore` raises."""
+    async def restore(self, owner: str, session_id: str) -> None:
+        """Brings a deleted session back. Raises what `Session.restore` raises; NoSuchSession also where it is somebody
+        else's."""
         session = self._taken(session_id)
         try:
+            await self._check_owner(owner, session_id)
             await session.restore()
         finally:
             self._left(session)
 
-    async def list(self, after: Place | None, limit: int) -> list[Summary]:
+    async def list(self, owner: str, after: Place | None, limit: int) -> list[Summary]:
         """Stored sessions, last updated first. Raises StorageFailed."""
-        return await self._store.sessions(OWNER, after, limit)
+        return await self._store.sessions(owner, after, limit)
 
-    async def summaries(self, ids: builtins.list[str]) -> builtins.list[dict[str, Any]]:
+    async def summaries(self, owner: str, ids: builtins.list[str]) -> builtins.list[dict[str, Any]]:
         """Those of these sessions that are not deleted, as a list has them. Raises StorageFailed."""
-        return [self.shown(summary) for summary in await self._store.summaries(OWNER, ids)]
+        return [self.shown(summary) for summary in await self._store.summaries(owner, ids)]
 
     def shown(self, summary: Summary) -> dict[str, Any]:
         """A session as a list has it: what is stored, and what only this process knows."""
@@ -173,10 +199,10 @@ class Sessions:
             "agent_running": self.running(summary.session_id),
         }
 
-    async def search(self, query: str, limit: int) -> builtins.list[Found]:
+    async def search(self, owner: str, query: str, limit: int) -> builtins.list[Found]:
         """Stored sessions that have all words of a query, last updated first (see `Store.search`). Raises
         StorageFailed."""
-        return await self._store.search(OWNER, query, limit)
+        return await self._store.search(owner, query, limit)
 
     def complete(self, text: str) -> Completion:
         """What could stand where something is being typed, in a session that has yet to be made."""
@@ -230,11 +256,11 @@ class Sessions:
         task.add_done_callback(self._tasks.discard)
 
 
-def _sessions_in(data: bytes, title: str | None, now: float) -> Iterator["Ready | Left"]:
+def _sessions_in(owner: str, data: bytes, title: str | None, now: float) -> Iterator["Ready | Left"]:
     # Late, and on the thread that asks for the first: most servers never read a file, and a server starts without it.
     from backchat.importer import sessions_in
 
-    yield from sessions_in(data, title, now)
+    yield from sessions_in(data, title, now, owner)
 
 
 def _new_id() -> str:

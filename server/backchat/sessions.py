@@ -51,6 +51,7 @@ from backchat.frames import (
     Who,
 )
 from backchat.hub.local import LocalHub, Subscriber
+from backchat.names import OWNER
 from backchat.reports import status_fields
 from backchat.store.base import (
     Checkpoint,
@@ -81,8 +82,6 @@ from backchat.transcript import (
 )
 from backchat.views import LiveRun, Offer, Outcome, StartRun, StopRun, View
 
-OWNER: Final = "local"
-"""Who owns every session, until there are users."""
 RESUMABLE: Final = 256
 """How many events back a client can resume; further back it gets a snapshot."""
 
@@ -187,7 +186,8 @@ class _Pending(Struct, kw_only=True):
 
 class Surroundings(Struct, frozen=True, kw_only=True):
     """What a session works with. `ask_models` sees to it that `offer` has heard of new models before long; `changed`
-    takes the ids of sessions that a list now shows otherwise; op records that are `op_id_seconds` old are forgotten."""
+    takes the owner and the id of each session that a list now shows otherwise; op records that are `op_id_seconds`
+    old are forgotten."""
 
     store: Store
     hub: LocalHub
@@ -195,7 +195,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     offer: Callable[[], Offer]
     ask_models: Callable[[], None]
     start_run: "Callable[[Session, Run], None]"
-    changed: Callable[[str], None]
+    changed: Callable[[str, str], None]
     settled: "Callable[[Session], None]"
     reload: "Callable[[Session], None]"
     op_id_seconds: float
@@ -204,16 +204,16 @@ class Surroundings(Struct, frozen=True, kw_only=True):
 
 
 class Session:
-    """One session in memory. It loads itself when it is first used."""
+    """One session in memory. It loads itself when it is first used; `owner` is that of one that is new."""
 
-    def __init__(self, session_id: str, around: Surroundings) -> None:
+    def __init__(self, session_id: str, around: Surroundings, owner: str = OWNER) -> None:
         self.id = session_id
         self.users = 0
         self._around = around
         self._lock = asyncio.Lock()
         self._loaded = False
         self._deleted = False
-        self._info = SessionInfo(id=session_id, owner=OWNER, log="", created_at=0.0)
+        self._info = SessionInfo(id=session_id, owner=owner, log="", created_at=0.0)
         self._tree = Tree()
         self._staged = State()
         self._published = State()
@@ -237,6 +237,11 @@ class Session:
     def idle(self) -> bool:
         """Whether nobody uses it and nothing is on its way, so that it may leave memory."""
         return not (self.users or self._pending or self._run or self._shown_run)
+
+    @property
+    def owner(self) -> str:
+        """Whose it is. Precondition: it is loaded, or was, or is new."""
+        return self._info.owner
 
     @property
     def running(self) -> bool:
@@ -346,7 +351,7 @@ class Session:
         async with self._lock:
             self._loaded = True
             view = self._view()
-            self._info = SessionInfo(id=self.id, owner=OWNER, log=new_log(), created_at=view.at)
+            self._info = msgspec.structs.replace(self._info, log=new_log(), created_at=view.at)
             done = self._durable(view, ops.create(created, chained(messages), len(messages)), create=self._info)
         await done
 
@@ -623,7 +628,7 @@ class Session:
     def _opening(self, outcome: Outcome, at: float, cause: Cause) -> Commit | None:
         if outcome.opens is None:
             return None
-        info = SessionInfo(id=outcome.opens.session_id, owner=OWNER, log=new_log(), created_at=at)
+        info = SessionInfo(id=outcome.opens.session_id, owner=self.owner, log=new_log(), created_at=at)
         return first_commit(info, outcome.opens.events, at, msgspec.structs.replace(cause, op_id=None))
 
     def _durable(
@@ -699,9 +704,9 @@ class Session:
 
     def _tell_watchers(self, pending: _Pending) -> None:
         if pending.steps or pending.stopped or pending.started or pending.deletes or pending.restores:
-            self._around.changed(self.id)
+            self._around.changed(self.owner, self.id)
         if pending.opened is not None:
-            self._around.changed(pending.opened)
+            self._around.changed(self.owner, pending.opened)
 
     def _notifications(self, step: Step) -> list[frames.Notification]:
         return frames.notifications(step.event, step.before, step.after, self._around.offer(), self._tree)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from starlette.websockets import WebSocket
@@ -22,7 +23,7 @@ Summaries = Callable[[list[str]], Awaitable[list[dict[str, Any]]]]
 
 
 class Watchers:
-    """All that watch. Whatever changes costs next to nothing while nobody does."""
+    """All that watch the sessions of one owner. Whatever changes costs next to nothing while nobody does."""
 
     def __init__(self, summaries: Summaries) -> None:
         self._summaries = summaries
@@ -91,6 +92,30 @@ class Watchers:
             self._telling = None
         if self._changed:
             self._later()
+
+
+class Everyone:
+    """All that watch, by whose sessions they watch. `summaries` takes the owner first."""
+
+    def __init__(self, summaries: Callable[[str, list[str]], Awaitable[list[dict[str, Any]]]]) -> None:
+        self._summaries = summaries
+        self._watchers: dict[str, Watchers] = {}
+
+    def of(self, owner: str) -> Watchers:
+        """Those who watch somebody's sessions."""
+        if owner not in self._watchers:
+            self._watchers[owner] = Watchers(partial(self._summaries, owner))
+        return self._watchers[owner]
+
+    def changed(self, owner: str, session_id: str) -> None:
+        """See `Watchers.changed`."""
+        if (watchers := self._watchers.get(owner)) is not None:
+            watchers.changed(session_id)
+
+    def close(self) -> None:
+        """See `Watchers.close`."""
+        for watchers in self._watchers.values():
+            watchers.close()
 
 
 async def watch(websocket: WebSocket, watchers: Watchers, outbox: Outbox, seconds: float) -> None:

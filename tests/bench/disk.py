@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from backchat import ops
-from backchat.sessions import OWNER
+from backchat.names import OWNER
 from backchat.store.base import Commit, SessionInfo, first_commit
 from backchat.store.sqlite import Database
 from backchat.transcript import Cause, Created, Message, chained

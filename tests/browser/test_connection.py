@@ -293,6 +293,32 @@ async def test_a_server_with_a_token_asks_for_it_and_then_lets_in(serve: Serve, 
     assert "open-sesame" not in another.page.url
 
 
+async def test_an_invitation_in_the_address_signs_in_without_a_question_and_leaves_the_address(
+    serve: Serve, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    user.expected = NETWORK
+    server = await serve(host="0.0.0.0")
+    tab = await user.opens(server.http, f"/#sign-in={server.backchat.invite()}")
+    await tab.shows(*SAID)
+    await tab.connected()
+    await expect(tab.page.get_by_label("Access token")).to_be_hidden()
+    assert "sign-in" not in tab.page.url
+    await tab.submit("/undo")
+    await tab.shows(*SAID[:2])
+
+
+async def test_an_invitation_that_was_used_is_told_and_asks_for_a_token(serve: Serve, user: Person) -> None:
+    user.expected = NETWORK
+    server = await serve(host="0.0.0.0")
+    code = server.backchat.invite()
+    await server.backchat._users.sign_in(str(code))
+    tab = await user.opens(server.http, f"/#sign-in={code}")
+    await expect(tab.page.get_by_role("dialog").get_by_role("alert")).to_contain_text("has been used")
+    assert str(code) not in tab.page.url
+    await expect(tab.page.get_by_label("Access token")).to_be_focused()
+
+
 async def test_a_session_opened_by_its_address_on_a_server_with_a_token_shows_after_sign_in(
     serve: Serve, given: Given, user: Person
 ) -> None:

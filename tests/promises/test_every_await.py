@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from backchat import runs
+from backchat.names import OWNER
 from backchat.store.base import Commit, Done
 from backchat.store.sqlite import Database
 from tests.support.checkers import Kept, read_log, read_messages
@@ -202,17 +203,17 @@ async def test_a_connection_that_ends_while_its_session_is_made_leaves_all_of_it
 
 
 async def _delete(server: Running, session_id: str) -> None:
-    async with server.backchat.sessions.use(session_id) as session:
+    async with server.backchat.sessions.use(OWNER, session_id) as session:
         await session.delete()
 
 
 async def _rename(server: Running, session_id: str) -> None:
-    async with server.backchat.sessions.use(session_id) as session:
+    async with server.backchat.sessions.use(OWNER, session_id) as session:
         await session.rename("other")
 
 
 async def _restore(server: Running, session_id: str) -> None:
-    await server.backchat.sessions.restore(session_id)
+    await server.backchat.sessions.restore(OWNER, session_id)
 
 
 @LATE
@@ -238,7 +239,7 @@ async def test_a_request_that_ends_at_any_await_cancels_no_commit_and_holds_no_l
                 happened = bool(handed.commits)
                 assert shown == (not happened if change is _delete else happened or change is _rename)
                 assert (loaded.history[-1].after.title == "other") == (happened and change is _rename)
-                await server.backchat.sessions.restore(session_id)
+                await server.backchat.sessions.restore(OWNER, session_id)
                 await answers(server, session_id)
             if not struck:
                 assert happened

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from backchat.names import OWNER
 from backchat.store.base import Checkpoint
 from backchat.store.sqlite import Database
 from backchat.transcript import TAIL_BYTES
@@ -361,7 +362,7 @@ async def test_a_session_that_could_not_be_mended_does_not_stay_in_memory(tmp_pa
         database.write([], [(session_id, Checkpoint("gone", "half"))])
     db = await broken_for_good(tmp_path)
     async with running(tmp_path) as server:
-        async with server.backchat.sessions.use(session_id):
+        async with server.backchat.sessions.use(OWNER, session_id):
             pass
         await eventually(lambda: not server.backchat.sessions._live)
     db.close()

@@ -22,6 +22,7 @@ from backchat import frames, transcript
 from backchat.frames import Presence, Who
 from backchat.hub.local import LocalHub
 from backchat.importer import import_files
+from backchat.names import OWNER
 from backchat.outbox import Burst
 from backchat.registry import Sessions
 from backchat.sessions import RESUMABLE, Session
@@ -363,10 +364,10 @@ async def law(directory: Path, history: History, epochs: int) -> None:
         offer=lambda: OFFER,
         ask_models=lambda: None,
         start_run=lambda session, run: None,
-        changed=lambda _: None,
+        changed=lambda *_: None,
         most_idle=1,
     )
-    async with sessions.use("s") as session:
+    async with sessions.use(OWNER, "s") as session:
         # What waited behind a run that is no more is paused, which is an event too.
         await eventually(lambda: session.idle or not session._pending)
         fresh = View()

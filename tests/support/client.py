@@ -234,13 +234,13 @@ async def client(url: str, view: View | None = None, **options: Any) -> AsyncIte
                 await one._reader
 
 
-def stalled_client(port: int, session_id: str) -> socket.socket:
-    """A client that shakes hands and never reads again."""
+def stalled_client(port: int, session_id: str, headers: str = "") -> socket.socket:
+    """A client that shakes hands and never reads again. `headers` are more lines of its request."""
     one = socket.socket()
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     one.connect(("127.0.0.1", port))
     one.sendall(
         f"GET /ws/{session_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n".encode()
     )
     return one

@@ -17,9 +17,10 @@ from backchat.backends.base import Delta
 from backchat.errors import BackchatError, BackendFailed
 from backchat.frames import MessagesParams, Result, SubmitParams, Who
 from backchat.hub.local import LocalHub
+from backchat.names import OWNER
 from backchat.outbox import Outbox, texts
 from backchat.registry import Sessions
-from backchat.sessions import OWNER, Answer, Run, Session
+from backchat.sessions import Answer, Run, Session
 from backchat.store.base import Checkpoint, Commit, Loaded, SessionInfo, first_commit
 from backchat.store.sqlite import Database
 from backchat.store.threads import ThreadedStore
@@ -56,7 +57,7 @@ class Reader:
         assert self.who is None
         who = Who(f"{self.name}-{next(self._numbers)}", self.name)
         self._outbox = Outbox(10**6, 10**9)
-        session = await self._stack.enter_async_context(sessions.use(session_id))
+        session = await self._stack.enter_async_context(sessions.use(OWNER, session_id))
         await session.attach(who, self._outbox, after, None if after is None else self.view.log)
         self._stack.callback(session.detach, who)
         self.who = who
@@ -105,7 +106,7 @@ class World:
             offer=lambda: self._offer,
             ask_models=lambda: None,
             start_run=lambda session, run: self.runs.append((session, run)),
-            changed=lambda _: None,
+            changed=lambda *_: None,
             most_idle=0,
             clock=lambda: float(next(self._clock)),
         )
@@ -136,7 +137,7 @@ class World:
     async def submit(self, requests: Sequence[tuple[SubmitParams, Who]], leaving: Sequence[Reader] = ()) -> list[Json]:
         """Sends requests one right after the other, and returns the replies. Who is `leaving` loses the connection when
         all is decided and nothing is durable."""
-        async with self.sessions.use(SESSION) as session:
+        async with self.sessions.use(OWNER, SESSION) as session:
             replies = []
             for params, who in requests:
                 replies.append(reply := asyncio.get_running_loop().create_future())
@@ -172,7 +173,7 @@ class World:
         """The whole transcript, page by page."""
         messages: list[Json] = []
         before = 10**6
-        async with self.sessions.use(SESSION) as session:
+        async with self.sessions.use(OWNER, SESSION) as session:
             while before:
                 reply = asyncio.get_running_loop().create_future()
                 session.page(MessagesParams(before, 3), _answer(reply))
@@ -207,7 +208,7 @@ class World:
 
     async def state(self) -> Any:
         """The state that the server has come to. It is the same for whoever decides and for whoever looks."""
-        async with self.sessions.use(SESSION) as session:
+        async with self.sessions.use(OWNER, SESSION) as session:
             assert session._staged == session._published
             return session._published
 

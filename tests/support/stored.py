@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backchat import ops
-from backchat.sessions import OWNER, new_log
+from backchat.names import OWNER
+from backchat.sessions import new_log
 from backchat.store.base import SessionInfo, first_commit
 from backchat.store.sqlite import Database
 from backchat.transcript import Added, Cause, Created

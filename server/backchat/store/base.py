@@ -100,6 +100,14 @@ class Loaded(Struct, frozen=True, kw_only=True):
     checkpoint: Checkpoint | None
 
 
+class User(Struct, frozen=True, kw_only=True):
+    """Somebody who has a token; `key` is what is known of it (see users.py)."""
+
+    name: str
+    key: bytes
+    created_at: float
+
+
 class Summary(Struct, frozen=True, kw_only=True):
     """A session in a list."""
 
@@ -180,8 +188,14 @@ class Store(Protocol):
         """The session (with `deleted` also one that is), without op records from `forgotten` (seconds since the epoch)
         and before. Raises NoSuchSession, SessionDeleted, SessionUnreadable, StorageFailed."""
 
-    async def has_session(self, session_id: str) -> bool:
-        """Whether the id is taken, by a session or by one that was deleted. Raises StorageFailed."""
+    async def owner(self, session_id: str) -> str | None:
+        """Who owns the session, be it deleted; None where the id is free. Raises StorageFailed."""
+
+    async def users(self) -> list[User]:
+        """All who have a token, by name. Raises StorageFailed."""
+
+    async def add_user(self, user: User) -> None:
+        """Gives somebody who has none a token. Raises UserExists, StorageFailed."""
 
     async def reply(self, session_id: str, op_id: str) -> bytes | None:
         """The reply recorded for an op_id that `load` listed; None once it has been pruned. Raises StorageFailed."""

@@ -16,7 +16,15 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from backchat.errors import DataDirectoryError, NoSuchSession, SessionDeleted, SessionExists, SessionUnreadable
+from backchat.errors import (
+    DataDirectoryError,
+    NoSuchSession,
+    NoSuchUser,
+    SessionDeleted,
+    SessionExists,
+    SessionUnreadable,
+    UserExists,
+)
 from backchat.store import search
 from backchat.store.base import (
     Checkpoint,
@@ -29,6 +37,7 @@ from backchat.store.base import (
     Place,
     SessionInfo,
     Summary,
+    User,
 )
 from backchat.transcript import (
     EVENT_NAMES,
@@ -178,6 +187,16 @@ MIGRATIONS: Final = (
     INSERT INTO unsearched
         SELECT number, 0, coalesce((SELECT max(id) FROM message m WHERE m.session_id = searched.session_id), 0)
         FROM searched;
+    """,
+    # `key`: see users.py. The index has all that finding a user's sessions takes.
+    """
+    CREATE TABLE user (
+        name TEXT PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        created_at REAL NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE INDEX session_owner ON session (owner) WHERE deleted_at IS NULL;
     """,
 )
 
@@ -461,9 +480,30 @@ class Database:
                 (commit.session_id, record.op_id, record.forgotten),
             )
 
-    def has_session(self, session_id: str) -> bool:
-        """Whether the id is taken, by a session or by one that was deleted."""
-        return self._db.execute("SELECT 1 FROM session WHERE id = ?", (session_id,)).fetchone() is not None
+    def owner(self, session_id: str) -> str | None:
+        """See `Store.owner`. Raises sqlite3.Error."""
+        found = self._db.execute("SELECT owner FROM session WHERE id = ?", (session_id,)).fetchone()
+        return None if found is None else found[0]
+
+    def users(self) -> list[User]:
+        """See `Store.users`. Raises sqlite3.Error."""
+        rows = self._db.execute("SELECT name, key, created_at FROM user ORDER BY name")
+        return [User(name=name, key=key, created_at=created_at) for name, key, created_at in rows]
+
+    def add_user(self, user: User) -> None:
+        """See `Store.add_user`. Raises UserExists, sqlite3.Error."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            added = self._db.execute(
+                "INSERT OR IGNORE INTO user VALUES (?, ?, ?)", (user.name, user.key, user.created_at)
+            )
+            if added.rowcount != 1:
+                raise UserExists(user.name)
+
+    def remove_user(self, name: str) -> None:
+        """Takes somebody's token away; the sessions stay. Raises NoSuchUser, sqlite3.Error."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            if self._db.execute("DELETE FROM user WHERE name = ?", (name,)).rowcount != 1:
+                raise NoSuchUser(name)
 
     def catch_up(self) -> None:
         """Takes some of what was left for later into the index that is searched. Raises sqlite3.Error."""

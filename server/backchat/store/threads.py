@@ -17,8 +17,8 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
-from backchat.errors import StorageFailed
-from backchat.store.base import Checkpoint, Commit, Done, Found, Loaded, Place, Store, Summary
+from backchat.errors import BackchatError, DataDirectoryError, StorageFailed
+from backchat.store.base import Checkpoint, Commit, Done, Found, Loaded, Place, Store, Summary, User
 from backchat.store.sqlite import Database
 
 GATHER_ROUNDS: Final = 3
@@ -41,6 +41,11 @@ class ThreadedStore(Store):
     def __init__(self, directory: Path) -> None:
         self._writer = Database(directory)
         self.epochs = self._writer.begin_epoch()
+        try:
+            self.users_then = self._writer.users()
+            """Those of the start."""
+        except sqlite3.Error as error:
+            raise DataDirectoryError(f"Cannot use the database {self._writer.path}: {error}.") from error
         self._reader = _Reader(directory)
         # Of its own, so that no session waits for a search.
         self._searcher = _Reader(directory)
@@ -134,29 +139,44 @@ class ThreadedStore(Store):
         self._catching_up = False
         self._catch_up_later()
 
-    async def prune(self, forgotten: float) -> bool:
+    async def _between_commits(self, what: str, job: Callable[[], _T]) -> _T:
+        """What a job returns that the writer does when it has time. Raises what it raises, and StorageFailed where that
+        is something else than a BackchatError; then the log has `what`."""
         loop = self._started()
-        done: asyncio.Future[bool | Exception] = loop.create_future()
+        done: asyncio.Future[_T | Exception] = loop.create_future()
 
-        def tell(result: bool | Exception) -> None:
+        def tell(result: _T | Exception) -> None:
             if not done.cancelled():
                 done.set_result(result)
 
-        def job() -> None:
-            result: bool | Exception
+        def work() -> None:
+            result: _T | Exception
             try:
-                result = self._writer.prune(forgotten)
+                result = job()
             except Exception as error:  # noqa: BLE001
                 # As above; whoever asked hears of it.
                 result = error
             loop.call_soon_threadsafe(tell, result)
 
-        self._jobs.put(job)
+        self._jobs.put(work)
         result = await done
+        if isinstance(result, BackchatError):
+            raise result
         if isinstance(result, Exception):
-            _log.error("old op records could not be dropped: %s", result)
+            _log.error("%s: %s", what, result)
             raise StorageFailed from result
         return result
+
+    async def prune(self, forgotten: float) -> bool:
+        return await self._between_commits(
+            "old op records could not be dropped", partial(self._writer.prune, forgotten)
+        )
+
+    async def users(self) -> list[User]:
+        return await self._between_commits("the users could not be read", self._writer.users)
+
+    async def add_user(self, user: User) -> None:
+        await self._between_commits("a user could not be added", partial(self._writer.add_user, user))
 
     def _finish(self, commits: list[tuple[Commit, Done]], results: list[Exception | None]) -> None:
         self._writing = False
@@ -185,8 +205,8 @@ class ThreadedStore(Store):
     async def load(self, session_id: str, forgotten: float, *, deleted: bool = False) -> Loaded:
         return await self._reader.read(Database.load, session_id, forgotten, deleted=deleted)
 
-    async def has_session(self, session_id: str) -> bool:
-        return await self._reader.read(Database.has_session, session_id)
+    async def owner(self, session_id: str) -> str | None:
+        return await self._reader.read(Database.owner, session_id)
 
     async def reply(self, session_id: str, op_id: str) -> bytes | None:
         return await self._reader.read(Database.reply, session_id, op_id)
