@@ -221,12 +221,16 @@ class Sessions:
         return session is not None and session.running
 
     async def interrupt_runs(self) -> None:
-        """Ends every live run as `interrupted`; returns once they are durable, or cannot be."""
-        ends = await asyncio.gather(*(session.interrupt() for session in self._live.values()), return_exceptions=True)
-        for end in ends:
-            if isinstance(end, BaseException):
-                # One session's trouble must not keep the others from being told of the shutdown.
-                _log.error("a live reply was lost: %s", end, exc_info=end)
+        """Ends every live run as `interrupted`, those that begin meanwhile too; returns once they are durable, or
+        cannot be. Precondition: before long nobody asks for another."""
+        lost: set[Session] = set()
+        while live := [session for session in self._live.values() if session.busy and session not in lost]:
+            ends = await asyncio.gather(*(session.interrupt() for session in live), return_exceptions=True)
+            for session, end in zip(live, ends, strict=True):
+                if isinstance(end, BaseException):
+                    # One session's trouble must not keep the others from being told of the shutdown.
+                    lost.add(session)
+                    _log.error("a live reply was lost: %s", end, exc_info=end)
 
     def _settled(self, session: Session) -> None:
         if not session.idle or self._live.get(session.id) is not session:

@@ -39,6 +39,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     _take: Callable[[str], bool] | None = None
     _aligned: bool = True
     """Whether every read so far began and ended between two frames, as it does where frames are small."""
+    _held: bool = False
+    """Whether nothing more is read."""
+    _lingers: bool = False
+    """Whether all has been said to the peer, and what still comes is dropped."""
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
@@ -105,7 +109,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.queue.put_nowait(
             {"type": "websocket.disconnect", "code": code, "reason": "" if sent is None else sent.reason}
         )
-        self.close_sent = True
+        self._linger()
+
+    def _linger(self) -> None:
+        """Sends what there is to send, a close code last, then waits for the peer to go."""
+        self.close_sent = self._lingers = True
         self.transport.write(b"".join(self.conn.data_to_send()))
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -115,7 +123,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        if self.close_sent and (self.conn.parser_exc or self.conn.handshake_exc) is not None:
+        if self._lingers or (self.close_sent and self.conn.handshake_exc is not None):
             return
         if self._aligned:
             if not self.handshake_initiated:
@@ -139,14 +147,34 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 
+    def hold(self) -> None:
+        """Reads nothing more until `shutdown`, so that no command begins a reply whose end nobody would hear of."""
+        if self.handshake_complete and not self.read_paused and not self.transport.is_closing():
+            self.read_paused = self._held = True
+            self.transport.pause_reading()
+
+    async def receive(self) -> Any:
+        message = await self.queue.get()
+        if self.read_paused and not self._held and self.queue.empty():
+            self.read_paused = False
+            self.transport.resume_reading()
+        return message
+
     def shutdown(self) -> None:
-        # A peer that has just said goodbye must not be told to go: websockets refuses a second close frame, and the
-        # error would keep uvicorn from all that it has to end after this connection.
-        if self.handshake_complete and not self.close_sent and self.conn.state is not State.OPEN:
-            self.stop_keepalive()
+        if not self.handshake_complete or self.close_sent:
+            super().shutdown()
+            return
+        self.stop_keepalive()
+        if self.conn.state is not State.OPEN:
+            # A peer that has just said goodbye must not be told to go: websockets refuses a second close frame, and the
+            # error would keep uvicorn from all that it has to end after this connection.
             self.transport.close()
             return
-        super().shutdown()
+        # uvicorn would close the socket, which resets the connection where the peer has sent something that nobody has
+        # read; then the peer never sees the close code.
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": CloseCode.SERVICE_RESTART})
+        self.conn.send_close(CloseCode.SERVICE_RESTART)
+        self._linger()
 
     def keepalive_timeout(self) -> None:
         """The peer has not answered a ping. It may never read again, and a plain close would wait for it."""
@@ -218,6 +246,9 @@ class BackchatServer(Server):
         # uvicorn closes the sockets first, and tells the application last; by then no reply could be finished.
         for server in self.servers:
             server.close()
+        for connection in self.server_state.connections:
+            if isinstance(connection, WebSocketProtocol):
+                connection.hold()
         try:
             async with asyncio.timeout(GRACE_SECONDS):
                 await self._drain()

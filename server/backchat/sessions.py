@@ -249,6 +249,11 @@ class Session:
         return self._shown_run is not None
 
     @property
+    def busy(self) -> bool:
+        """Whether there is a run, for the next command or for the clients."""
+        return self._loaded and not (self._run is None and self._shown_run is None)
+
+    @property
     def usable(self) -> bool:
         """Whether it is worth keeping in memory."""
         return self._loaded and not self._deleted
@@ -434,12 +439,13 @@ class Session:
                 self._stage(view, ops.finish(view, reason, error))
 
     async def interrupt(self) -> None:
-        """Ends the live run because the server goes down; returns once that is durable."""
+        """Ends the live run because the server goes down; returns once that, or what had ended it already, is
+        durable."""
         async with self._lock:
-            if self._run is None or not self._loaded:
+            if not self.busy:
                 return
             view = self._view()
-            done = self._durable(view, ops.finish(view, "interrupted"))
+            done = self._durable(view, Outcome() if self._run is None else ops.finish(view, "interrupted"))
         await done
 
     def prompt(self, run: Run) -> Prompt:

@@ -63,12 +63,15 @@ class Asked(Struct, kw_only=True):
 
 class Visit(Struct, kw_only=True):
     """One connection: the notifications that came over it. `after` is the revision that it resumed from, None for a
-    client that wanted to be told all. `sent` and `attached` are readings of the clock, as in `Asked`."""
+    client that wanted to be told all. `sent` and `attached` are readings of the clock, as in `Asked`. `code` is the
+    close code, None as long as it lasts; `left` says that the client broke it off."""
 
     after: int | None
     sent: int
     attached: int | None = None
     frames: list[Json] = field(default_factory=list)
+    code: int | None = None
+    left: bool = False
 
 
 class History(Struct, kw_only=True):
@@ -302,6 +305,54 @@ def untorn(histories: Sequence[History], messages: Mapping[int, Kept]) -> None:
                 raise Broken(f"{history.name} was told a reply, {run_id}, that is not there")
             if reason not in (None, found.finish):
                 raise Broken(f"{history.name} was told that a reply was {reason}, and it is {found.finish}")
+
+
+def drained(histories: Sequence[History], messages: Mapping[int, Kept]) -> None:
+    """Whoever did not go by itself was told 1012, and of the end of every reply before that. Each reply that anybody
+    was told a word of has at least the words that they were told."""
+    kept = {reply.run_id: reply for reply in messages.values() if reply.run_id is not None}
+    for history in histories:
+        for visit in history.visits:
+            if visit.left or visit.code is None:
+                continue
+            if visit.code != 1012:
+                raise Broken(f"{history.name} was closed with {visit.code}")
+            if live := _live(visit):
+                raise Broken(f"{history.name} was sent away, and not told what became of the reply {live}")
+        for visit in history.visits:
+            for run_id, text in _read_of(visit).items():
+                if text and (run_id not in kept or not kept[run_id].content.startswith(text)):
+                    raise Broken(f"{history.name} was told {text!r} of a reply, and there is {kept.get(run_id)}")
+
+
+def _live(visit: Visit) -> str | None:
+    """The reply that goes on, as far as a client was told by the end of a visit."""
+    live: str | None = None
+    for frame in visit.frames:
+        match frame:
+            case {"method": "attached", "params": {"run": run}}:
+                live = run and run["run_id"]
+            case {"method": "run.started", "params": {"run_id": run_id}}:
+                live = run_id
+            case {"method": "run.ended"}:
+                live = None
+            case _:
+                pass
+    return live
+
+
+def _read_of(visit: Visit) -> dict[str, str]:
+    """What a client was told of each reply."""
+    texts: dict[str, str] = {}
+    for frame in visit.frames:
+        match frame:
+            case {"method": "attached", "params": {"run": {"run_id": run_id, "text": text}}}:
+                texts[run_id] = text
+            case {"method": "run.delta", "params": {"run_id": run_id, "text": text}}:
+                texts[run_id] = texts.get(run_id, "") + text
+            case _:
+                pass
+    return texts
 
 
 def _told(history: History) -> dict[str, str | None]:

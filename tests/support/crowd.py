@@ -82,7 +82,7 @@ class Crowd:
         self.arriving: set[Member] = set()
         """Who is on the way from a connection attempt to `attached`."""
         self._options = {"echo_delay": 0.001, "queue_messages": 3, **options}
-        self._clients = [Member(f"c{number}", self, Random(f"{seed} {number}")) for number in range(clients)]
+        self.members = [Member(f"c{number}", self, Random(f"{seed} {number}")) for number in range(clients)]
         self._steps = steps
         self.taken = 0
         """How many steps they have taken together."""
@@ -128,26 +128,26 @@ class Crowd:
 
     async def act(self) -> None:
         """All that they do; somebody has to see to it that there is a server."""
-        await self._clients[0].start()
-        self.session_id = self._clients[0].session_id
-        await asyncio.gather(*(one.live(self._steps) for one in self._clients))
+        await self.members[0].start()
+        self.session_id = self.members[0].session_id
+        await asyncio.gather(*(one.live(self._steps) for one in self.members))
 
     async def end(self) -> list[History]:
         """Once it is quiet, what each has been through, and one who only comes to look."""
-        first, *_ = self._clients
+        first, *_ = self.members
         if self.network is not None and self._running is not None:
             # A connection that only the server still knows of may have something to say.
             await self.network.settle()
             hub = self._running.backchat._hub
-            await eventually(lambda: len(hub.subscribers(self.session_id)) <= sum(c.attached for c in self._clients))
+            await eventually(lambda: len(hub.subscribers(self.session_id)) <= sum(c.attached for c in self.members))
         while not _is_quiet((await first.ask("/status"))["data"]):
             pass
         fresh = Member("fresh", self, Random())
-        for one in (*self._clients, fresh):
+        for one in (*self.members, fresh):
             # Whoever is answered has been told all that happened before.
             await one.ask("/status")
             await one.leave()
-        return [one.history for one in (*self._clients, fresh)]
+        return [one.history for one in (*self.members, fresh)]
 
     async def server(self) -> Server:
         """The server, once there is one."""
@@ -158,7 +158,7 @@ class Crowd:
     def took_step(self) -> None:
         """One of the clients has done something."""
         self.taken += 1
-        if self.taken >= self._steps * len(self._clients) // 2:
+        if self.taken >= self._steps * len(self.members) // 2:
             self._half.set()
 
 
@@ -176,6 +176,7 @@ class Member:
         self._random = random
         self._requests = count(1)
         self._socket: ClientConnection | None = None
+        self._visit: Visit
         self._reader: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()
         self._revision = 0
@@ -235,6 +236,7 @@ class Member:
                 )
             if self._socket is None:
                 return
+            self._visit = visit
             self._reader = asyncio.create_task(self._read(self._socket, visit))
             async with self._news:
                 await self._news.wait_for(lambda: visit.frames or self._socket is None)
@@ -249,6 +251,7 @@ class Member:
     async def leave(self) -> None:
         """Loses its connection."""
         if self._socket is not None and self._reader is not None:
+            self._visit.left = True
             self._socket.transport.abort()
             await self._reader
 
@@ -324,6 +327,7 @@ class Member:
                 self._take(json.loads(text), visit)
                 async with self._news:
                     self._news.notify_all()
+        visit.code = socket.close_code
         self._socket = None
         async with self._news:
             self._news.notify_all()
