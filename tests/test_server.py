@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
@@ -212,10 +213,12 @@ def masked(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
     return Frame(Opcode(opcode), payload, fin).serialize(mask=True)
 
 
-async def answered(sent: list[bytes], *, plain: bool) -> tuple[list[Any], bytes]:
-    """What an application receives, and what the peer is sent, of these reads; `plain` is uvicorn's own protocol."""
+async def answered(sent: list[bytes], *, plain: bool) -> tuple[list[Any], bytes] | None:
+    """What an application receives, and what the peer is sent, of these reads; `plain` is uvicorn's own protocol. None
+    where that trips, as it does over a close frame right behind bad UTF-8."""
     kind = WebSocketsSansIOProtocol if plain else WebSocketProtocol
     received: list[Any] = []
+    tripped = False
     over = asyncio.Event()
 
     def take(text: str) -> bool:
@@ -244,7 +247,11 @@ async def answered(sent: list[bytes], *, plain: bool) -> tuple[list[Any], bytes]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         if not transport.is_closing() or data == HELLO:
-            protocol.data_received(data)
+            try:
+                protocol.data_received(data)
+            except InvalidState:
+                assert plain
+                tripped = True
     for _ in range(20):
         await asyncio.sleep(0)
     protocol.connection_lost(None)
@@ -252,7 +259,7 @@ async def answered(sent: list[bytes], *, plain: bool) -> tuple[list[Any], bytes]
     protocol.stop_keepalive()
     if protocol.close_timer is not None:
         protocol.close_timer.cancel()
-    return received, transport.written
+    return None if tripped else (received, transport.written)
 
 
 class _Transport(asyncio.Transport):
@@ -317,6 +324,7 @@ HELLO = masked(Opcode.TEXT, b"hello")
 @example([b"\xc1\x85\0\0\0\0hello"], [])
 @example([b"\x81\xfe\x00\x05\0\0\0\0hello"], [])
 @example([masked(Opcode.TEXT, b"\xff"), HELLO], [])
+@example([masked(Opcode.TEXT, b"\xff") + masked(Opcode.CLOSE, b"\x03\xe8")], [])
 async def test_whatever_comes_and_however_it_is_cut_is_taken_as_the_parser_takes_it(
     sent: list[bytes], cuts: list[int]
 ) -> None:
@@ -329,5 +337,8 @@ async def test_whatever_comes_and_however_it_is_cut_is_taken_as_the_parser_takes
             whole = whole[cut:]
         reads = [data for data in [*reads, whole] if data]
     ours, theirs = await answered(reads, plain=False), await answered(reads, plain=True)
+    assert ours is not None
+    if theirs is None:
+        return
     assert ours[0] == theirs[0]
     assert ours[1].partition(b"\r\n\r\n")[2] == theirs[1].partition(b"\r\n\r\n")[2]

@@ -67,7 +67,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             except UnicodeDecodeError:
                 # uvicorn would log a traceback, with which anybody could fill the log.
                 self.frames = []
-                self.conn.send_close(CloseCode.INVALID_DATA)
+                if self.conn.state is State.OPEN:
+                    # Else a close frame came right behind it, and is answered already.
+                    self.conn.send_close(CloseCode.INVALID_DATA)
                 self.handle_parser_exception()
                 return
             if self._take is not None and self.queue.empty() and self._take(text):

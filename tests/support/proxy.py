@@ -165,6 +165,9 @@ class _Line:
             elif not self._deaf:
                 _write(self._server, piece)
             count += 1
+        if self._struck and self._fault is not None and self._fault.kind == "answered, and nothing arrives":
+            # The server's end lingers.
+            await self._network.wait(self._fault.seconds)
         self._server[1].close()
 
     async def _lose_upwards(self, piece: bytes) -> None:
@@ -210,7 +213,6 @@ class _Line:
         match self._fault.kind:
             case "answered, and nothing arrives":
                 self._cut(self._client)
-                await self._network.wait(self._fault.seconds)
             case "answered, and half of it arrives" | "half attached":
                 _write(self._client, piece[: len(piece) // 2])
                 self._client[1].close()
