@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
@@ -117,11 +118,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Sends what there is to send, a close code last, then waits for the peer to go."""
         self.close_sent = self._lingers = True
         self.transport.write(b"".join(self.conn.data_to_send()))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
+        if not self.transport.is_closing():
+            if self.transport.can_write_eof():
+                # A peer may have reset the connection, and nobody has read that yet.
+                with suppress(OSError):
+                    self.transport.write_eof()
+            if self.read_paused:
+                self.read_paused = False
+                self.transport.resume_reading()
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
