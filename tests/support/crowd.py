@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from backchat.errors import StorageFailed
 from tests.support.checkers import Answer, Asked, History, Visit
 from tests.support.client import PATIENCE, Json, eventually
 from tests.support.proxy import Network
@@ -24,6 +25,8 @@ from tests.support.server import Running, running
 CLIENTS: Final = 20
 STEPS: Final = 60
 """How much each of them does."""
+
+NOBODY_KNOWS: Final = str(StorageFailed(unknown=True))
 
 LINES: Final[Mapping[str, int]] = {
     "say": 12,
@@ -207,9 +210,11 @@ class Member:
         await self._settle()
 
     async def ask(self, text: str) -> Json:
-        """The result of a line that is not refused."""
-        await self._send(asked := self._asked(text))
-        await self._settle()
+        """The result of a line that may be refused only while the store fails."""
+        asked = self._asked(text)
+        while not asked.answers:
+            await self._send(asked)
+            await self._settle()
         return asked.answers[0].result
 
     async def start(self) -> None:
@@ -324,7 +329,7 @@ class Member:
     async def _read(self, socket: ClientConnection, visit: Visit) -> None:
         with suppress(ConnectionClosed):
             async for text in socket:
-                self._take(json.loads(text), visit)
+                visit = self._take(json.loads(text), visit)
                 async with self._news:
                     self._news.notify_all()
         visit.code = socket.close_code
@@ -332,21 +337,28 @@ class Member:
         async with self._news:
             self._news.notify_all()
 
-    def _take(self, frame: Json, visit: Visit) -> None:
+    def _take(self, frame: Json, visit: Visit) -> Visit:
+        """Takes a frame in; returns the visit that the next one belongs to."""
         if "method" not in frame:
             self._answered(frame)
-            return
+            return visit
         params = frame["params"]
+        if frame["method"] == "attached" and visit.frames:
+            # The server has loaded the session anew, and so begins with this connection.
+            visit = Visit(after=None, sent=visit.sent)
         if not visit.frames:
             self.history.visits.append(visit)
             visit.attached = next(self._crowd.clock)
             self._log, self.session_id = params["log"], params["session"]["session_id"]
         visit.frames.append(frame)
         self._revision = params.get("revision", self._revision)
+        return visit
 
     def _answered(self, frame: Json) -> None:
         asked = self.history.asked[int(frame["id"].rpartition("-")[2])]
         if "error" in frame:
-            asked.refusals.append(frame["error"])
+            # Where nobody knows, it has to be sent again, once the server has closed this connection.
+            if frame["error"]["message"] != NOBODY_KNOWS:
+                asked.refusals.append(frame["error"])
         else:
             asked.answers.append(Answer(next(self._crowd.clock), frame["result"]))

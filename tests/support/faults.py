@@ -5,7 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from backchat.store.base import Checkpoint, Commit
 from tests.support.server import Running
@@ -63,6 +63,50 @@ def failing_once(write: Write) -> Write:
         return write(commits, checkpoints)
 
     return fail
+
+
+class Trouble:
+    """What a server's writer meets with for as long as `kind` says so, and how often something failed for it.
+
+    `full`: there is no more room in the database; `read-only`: nothing may be written; `failing`: nothing is, and that
+    is said; `lying`: it is, and the opposite is said.
+    """
+
+    KINDS: Final = ("full", "read-only", "failing", "lying")
+
+    def __init__(self, server: Running) -> None:
+        self.kind: str | None = None
+        self.struck = 0
+        store: Any = server.backchat._store
+        self._db: sqlite3.Connection = store._writer._db
+        replace_write(server, self._troubled)
+
+    def _troubled(self, write: Write) -> Write:
+        def troubled(
+            commits: Sequence[Commit], checkpoints: Sequence[tuple[str, Checkpoint]] = ()
+        ) -> list[Exception | None]:
+            failed: list[Exception | None] = [sqlite3.OperationalError("disk I/O error")] * len(commits)
+            match self.kind:
+                case "failing":
+                    results = failed
+                case "lying":
+                    write(commits, checkpoints)
+                    results = failed
+                case "full":
+                    (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+                    self._db.execute(f"PRAGMA max_page_count = {pages}")
+                    results = write(commits, checkpoints)
+                    self._db.execute(f"PRAGMA max_page_count = {2**31}")
+                case "read-only":
+                    self._db.execute("PRAGMA query_only = ON")
+                    results = write(commits, checkpoints)
+                    self._db.execute("PRAGMA query_only = OFF")
+                case _:
+                    results = write(commits, checkpoints)
+            self.struck += any(results)
+            return results
+
+        return troubled
 
 
 async def broken_for_good(data: Path) -> sqlite3.Connection:

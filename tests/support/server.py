@@ -35,10 +35,11 @@ class Running:
     """A server that accepts connections."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        # Refuses a data directory that cannot be used, and nothing is open then.
+        self.backchat = Backchat(settings, clock)
         self._socket = listen("127.0.0.1", 0)
         self.port: int = self._socket.getsockname()[1]
-        self.settings = settings
-        self.backchat = Backchat(settings, clock)
         self._server = _QuietServer(
             uvicorn_config(self.backchat.asgi, settings.max_frame),
             started=lambda: None,

@@ -68,6 +68,10 @@ MOST_ROWS: Final = 64
 PRUNED: Final = 100
 """How many op records are dropped at once: few enough that no commit waits noticeably."""
 
+FAILURES: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
+"""What sqlite3 raises where a database is damaged: the last two where SQLite's own message is no text, and where it
+believes something to be larger than memory."""
+
 # Numbered from 1 by their place; a database says how many it has been through in its user_version. Never edit one
 # that has been released: add another. Titles and the like are in the log; `session` repeats them so that a list need
 # not load it.
@@ -271,9 +275,9 @@ class Database:
             # Where a search puts what it finds. Not in a file, where others could read it.
             self._db.execute("PRAGMA temp_store = MEMORY")
             self._db.execute("CREATE TEMP TABLE hit (number INTEGER PRIMARY KEY, message INTEGER NOT NULL)")
-        except sqlite3.Error as error:
+        except FAILURES as error:
             self._db.close()
-            raise DataDirectoryError(f"Cannot use the database {self.path}: {error}.") from error
+            raise DataDirectoryError(f"Cannot use the database {self.path}: {explained(error)}.") from error
         except DataDirectoryError:
             self._db.close()
             raise
@@ -623,9 +627,11 @@ class Database:
         left = MOST_READ
         for message_id, summary in found:
             if message_id is not None and left > 0:
-                (content,) = self._db.execute(
+                row = self._db.execute(
                     "SELECT content FROM message WHERE session_id = ? AND id = ?", (summary.session_id, message_id)
                 ).fetchone()
+                # A damaged index may find what there is not.
+                content = "null" if row is None else row[0]
                 left -= len(content)
                 texts[summary.session_id] = text_of(search.content_of(content))
         shown = search.excerpts(query, texts)
@@ -713,6 +719,15 @@ def _event(row: tuple[Any, ...]) -> Event:
     if decoder is None:
         raise SessionUnreadable(f"This version of Backchat does not know an event in it: {kind}, version {version}.")
     return Event(revision, at, head, decoder.decode(body), Cause(op_id, command, actor, name))
+
+
+def explained(error: Exception) -> str:
+    """Why the store failed, without what sqlite3 repeats of a text that is none: it may be somebody's message."""
+    if isinstance(error, UnicodeDecodeError):
+        return "the database is damaged"
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    return str(error).partition(" with text ")[0]
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,6 @@ for all of them (DESIGN section 8).
 import asyncio
 import logging
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +18,7 @@ import anyio.to_thread
 
 from backchat.errors import BackchatError, DataDirectoryError, StorageFailed
 from backchat.store.base import Checkpoint, Commit, Done, Found, Loaded, Place, Store, Summary, User
-from backchat.store.sqlite import Database
+from backchat.store.sqlite import FAILURES, Database, explained
 
 GATHER_ROUNDS: Final = 3
 """For how many rounds of the loop commits are gathered once a batch is done: whoever it is that has just been answered,
@@ -44,8 +43,8 @@ class ThreadedStore(Store):
         try:
             self.users_then = self._writer.users()
             """Those of the start."""
-        except sqlite3.Error as error:
-            raise DataDirectoryError(f"Cannot use the database {self._writer.path}: {error}.") from error
+        except FAILURES as error:
+            raise DataDirectoryError(f"Cannot use the database {self._writer.path}: {explained(error)}.") from error
         self._reader = _Reader(directory)
         # Of its own, so that no session waits for a search.
         self._searcher = _Reader(directory)
@@ -114,7 +113,7 @@ class ThreadedStore(Store):
             results = self._writer.write([commit for commit, _ in commits], checkpoints)
         except Exception as error:  # noqa: BLE001
             # A defect, but if this thread ended nobody would ever be told of any commit again.
-            _log.exception("the writer failed")
+            _log_failure("the writer failed", error)
             results = [error] * len(commits)
         self._loop.call_soon_threadsafe(self._finish, commits, results)
 
@@ -128,9 +127,9 @@ class ThreadedStore(Store):
         assert self._loop is not None
         try:
             self._writer.catch_up()
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
             # As above. What failed is what is next, so at once it would fail again.
-            _log.exception("a step of the index failed")
+            _log_failure("a step of the index failed", error)
             self._loop.call_soon_threadsafe(self._loop.call_later, RETRY_SECONDS, self._caught_up)
         else:
             self._loop.call_soon_threadsafe(self._caught_up)
@@ -232,6 +231,11 @@ class ThreadedStore(Store):
         self._writer.close()
 
 
+def _log_failure(what: str, error: Exception) -> None:
+    """One line; where it is a defect, with all that helps to find it."""
+    _log.error("%s: %s", what, explained(error), exc_info=None if isinstance(error, FAILURES) else error)
+
+
 class _Reader:
     """A connection to the database on threads that only read, one at a time."""
 
@@ -255,8 +259,8 @@ class _Reader:
 
         try:
             return await anyio.to_thread.run_sync(alone, limiter=self._limiter)
-        except sqlite3.Error as error:
-            _log.error("a read failed: %s", error)
+        except FAILURES as error:
+            _log.error("a read failed: %s", explained(error))
             raise StorageFailed from error
 
     def close(self) -> None:
