@@ -15,6 +15,8 @@ LATE = (
     # What brings sessions in from files, and out.
     "backchat.importer", "backchat.foreign", "backchat.portable", "backchat.exports", "backchat.chatgpt",
     "backchat.openwebui",
+    # What Prometheus reads.
+    "prometheus_client", "backchat.metrics",
     # What tells whoever mistypes a name, and whoever names no data directory.
     "difflib", "platformdirs",
     # What reads for a list of sessions, on a thread.

@@ -3,6 +3,7 @@ signing in."""
 
 import asyncio
 import base64
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from backchat.access import COOKIE, Access
 from backchat.choices import checked_title
 from backchat.commands import check_text, describe
 from backchat.errors import BackchatError, InvalidParams, ParseError, TimedOut, TooLarge, Unauthorized, UnknownMethod
+from backchat.logs import tell
 from backchat.registry import Sessions
 from backchat.store.base import Loaded, Place, Summary
 from backchat.transcript import Created, Message
@@ -42,6 +44,7 @@ MOST_FAILED: Final = 100
 MOST_NAME: Final = 255
 """The longest name of a file, in characters."""
 
+_log = logging.getLogger("backchat.api")
 _T = TypeVar("_T")
 Handler = Callable[[Request, str], Awaitable[Response]]
 """Answers a request of somebody who may make it: the owner of the sessions that it is about."""
@@ -82,9 +85,8 @@ class Api:
         self._arriving: set[asyncio.Timeout] = set()
 
     def routes(self) -> list[BaseRoute]:
-        """All but the sign-in and the health check want the token, where there is one."""
+        """All but the sign-in want a token, where one is needed."""
         return [
-            Route("/healthz", _healthz),
             Route("/api/login", self._login, methods=["POST"]),
             Route("/api/sessions", self._signed_in(self._list), methods=["GET"]),
             Route("/api/sessions", self._signed_in(self._create), methods=["POST"]),
@@ -114,7 +116,13 @@ class Api:
 
     async def _login(self, request: Request) -> Response:
         body = await self._body(request, _Login)
-        cookie = await self._access.sign_in(body.token)
+        client = None if request.client is None else request.client.host
+        try:
+            cookie = await self._access.sign_in(body.token)
+        except Unauthorized:
+            tell(_log, logging.WARNING, "sign-in refused", client=client)
+            raise
+        tell(_log, logging.INFO, "signed in", client=client)
         response = json_response({})
         secure = request.url.scheme == "https"
         response.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=secure, max_age=31536000)
@@ -194,6 +202,7 @@ class Api:
         told: dict[str, list[dict[str, Any]]] = {"imported": [], "skipped": [], "failed": []}
         async with self._importing:
             body = await self._read(request, self._import_bytes)
+            tell(_log, logging.INFO, "import", owner=owner, bytes=len(body))
             async for one in self._sessions.bring_in(owner, body, stem):
                 if one.outcome == "imported":
                     told["imported"].append({"session_id": one.commit.session_id, "title": one.title})
@@ -330,10 +339,6 @@ def _when(at: float) -> str:
     except (ValueError, OverflowError, OSError):
         # A file may say anything up to the year 33658.
         return f"{at:.0f} seconds after 1970"
-
-
-async def _healthz(_: Request) -> Response:
-    return json_response({"status": "ok"})
 
 
 def whole_number(query: QueryParams, name: str, least: int, most: int) -> int | None:

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -26,11 +26,14 @@ from backchat.backends.echo import Echo
 from backchat.choices import offers
 from backchat.config import Settings
 from backchat.connection import Connection, Limits
+from backchat.counts import Counts, Gauges
 from backchat.errors import BackchatError, DataDirectoryError, InvalidParams, StorageFailed
+from backchat.health import Health
 from backchat.hub.local import LocalHub
+from backchat.logs import tell
 from backchat.models import Models
 from backchat.names import OWNER, checked_name, made_up_name
-from backchat.outbox import Outbox
+from backchat.outbox import TOO_SLOW, Outbox
 from backchat.page import Page, static_directory
 from backchat.prompts import personalities
 from backchat.registry import Sessions
@@ -57,6 +60,7 @@ class Backchat:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
+        self._counts = Counts()
         backend = _backend(settings)
         self._offer = Offer(
             replies=backend is not None,
@@ -67,7 +71,7 @@ class Backchat:
         )
         self._lock = _locked(settings.data)
         try:
-            self._store = ThreadedStore(settings.data)
+            self._store = ThreadedStore(settings.data, self._counts)
         except DataDirectoryError:
             self._lock.release()
             raise
@@ -100,6 +104,7 @@ class Backchat:
             ask_models=_no_models if self._models is None else self._models.refresh,
             start_run=_no_run if self._runs is None else self._runs.start,
             changed=self._watchers.changed,
+            ended=self._ended,
             most_idle=settings.idle_sessions,
             op_id_seconds=settings.op_id_hours * 3600,
             clock=clock,
@@ -118,6 +123,7 @@ class Backchat:
             most_bytes=settings.max_frame,
             import_bytes=settings.import_bytes,
         )
+        self._health = Health(self._store, self._access, self._counts, self._gauges)
         self.asgi = Starlette(
             routes=[
                 WebSocketRoute("/watch", self._watch),
@@ -126,6 +132,7 @@ class Backchat:
                 WebSocketRoute("/ws/{session_id:path}", self._socket),
                 *Page(static_directory()).routes(),
                 *self._api.routes(),
+                *self._health.routes(),
             ],
             middleware=[Middleware(AccessMiddleware, access=self._access)],
             exception_handlers={BackchatError: error_response, HTTPException: no_route},
@@ -169,6 +176,25 @@ class Backchat:
         """Whether whoever reaches the server may do everything."""
         return self._users.open
 
+    def _ended(self, session: Session, run: Run, reason: str) -> None:
+        self._counts.runs[reason] += 1
+        tell(
+            _log, logging.INFO, "reply ended", session=session.id, run=run.run_id, reason=reason,
+            characters=run.text.length, reasoning=run.reasoning.length,
+        )  # fmt: skip
+
+    def _gauges(self) -> Gauges:
+        sessions, idle = self.sessions.in_memory
+        return Gauges(
+            connections=self._hub.attached_connections,
+            watchers=self._watchers.number,
+            sessions=sessions,
+            idle_sessions=idle,
+            runs=0 if self._runs is None else self._runs.number,
+            users=self._users.number,
+            database=self._store.path,
+        )
+
     def _offered(self, names: tuple[str, ...]) -> None:
         first = not self._offer.models
         self._offer = msgspec.structs.replace(self._offer, models=names)
@@ -184,6 +210,7 @@ class Backchat:
     async def drain(self) -> None:
         """Ends every live run, keeping what it wrote; returns once that is durable. Waits for no request's body."""
         self._api.drain()
+        self._health.drain()
         self._hub.close()
         self._watchers.close()
         await self.sessions.interrupt_runs()
@@ -212,6 +239,7 @@ class Backchat:
             await close(websocket, error.close, str(error), self._settings.send_seconds)
             return
         outbox = Outbox(self._limits.outbox_frames, self._limits.outbox_characters)
+        self._counts.watchers += 1
         with self._users.present(admission, lambda error: outbox.close(error.close, str(error))):
             await watch(websocket, self._watchers.of(admission.owner), outbox, self._limits.send_seconds)
 
@@ -229,11 +257,30 @@ class Backchat:
             else:
                 raise InvalidParams("A new session has nothing to resume: after and log go with /ws/ID.")
             async with opened as session:
-                connection = Connection(websocket, session, name, self._rendering, self._limits)
-                with self._users.present(admission, connection.end):
+                connection = Connection(websocket, session, name, self._rendering, self._limits, self._counts)
+                with self._users.present(admission, connection.end), self._told(websocket, connection, session):
                     await connection.serve(after, log)
         except BackchatError as error:
             await close(websocket, error.close, str(error), self._settings.send_seconds)
+
+    @contextmanager
+    def _told(self, websocket: WebSocket, connection: Connection, session: Session) -> Iterator[None]:
+        """Counts a connection, and has its beginning and its end in the log."""
+        self._counts.connections += 1
+        began = time.monotonic()
+        who, client = connection.who.connection, None if websocket.client is None else websocket.client.host
+        facts = {"connection": who, "session": session.id, "owner": session.owner, "client": client}
+        tell(_log, logging.INFO, "connection opened", **facts)
+        try:
+            yield
+        finally:
+            code = None if connection.outbox.closing is None else connection.outbox.closing[0]
+            if code == TOO_SLOW:
+                self._counts.slow += 1
+            tell(
+                _log, logging.INFO, "connection closed", connection=who, session=session.id, code=code,
+                seconds=time.monotonic() - began,
+            )  # fmt: skip
 
 
 def create_app(settings: Settings) -> Starlette:

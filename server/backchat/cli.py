@@ -17,6 +17,7 @@ import click
 from backchat import __version__
 from backchat.config import BACKENDS, Settings, default_data
 from backchat.errors import BackchatError, DataDirectoryError, SettingError
+from backchat.logs import FORMATS, LEVELS, set_up
 from backchat.names import OWNER, check_user_name
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ def cli() -> None:
 @_option("--send-seconds", "How long a client may take to accept one frame.", type=float)
 @_option("--idle-sessions", "How many sessions that nobody uses stay in memory.", type=int)
 @_option("--op-id-hours", "How long the repetition of a request is known by its op_id.", type=float)
+@_option("--log-level", "What is written to standard error.", type=click.Choice(LEVELS))
+@_option("--log-format", "How: a line of text, or of JSON, for each thing that happened.", type=click.Choice(FORMATS))
 def serve(data: Path | None, token_file: Path | None, api_key_file: Path | None, **options: Any) -> None:
     """Run the server."""
     settings = Settings(
@@ -182,6 +185,7 @@ def _secret(file: Path | None, variable: str) -> str | None:
 
 
 def _serve(settings: Settings) -> None:
+    set_up(settings.log_level, settings.log_format)
     # What start-up makes stays: the collector need not look at it, neither now, which costs more than any import, nor
     # later.
     gc.disable()

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from backchat.choices import check_model
 from backchat.errors import InvalidParams, SettingError
+from backchat.logs import FORMATS, LEVELS
 
 BACKENDS: Final = ("echo", "openai", "none")
 
@@ -66,10 +67,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     send_seconds: float = 10.0
     idle_sessions: int = 256
     op_id_hours: float = 168.0
+    log_level: str = "warning"
+    log_format: str = "text"
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise SettingError(f"There is no backend {self.backend!r}; choose one of {', '.join(BACKENDS)}.")
+        for name, choices in (("log_level", LEVELS), ("log_format", FORMATS)):
+            if getattr(self, name) not in choices:
+                shown = name.replace("_", "-")
+                raise SettingError(f"{shown} must be one of {', '.join(choices)}, not {getattr(self, name)!r}.")
         if self.backend == "openai":
             if not self.model:
                 raise SettingError(

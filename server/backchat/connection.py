@@ -8,20 +8,24 @@ import asyncio
 import logging
 import secrets
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 
 from msgspec import Struct
 from starlette.websockets import WebSocket
 
 from backchat import frames
+from backchat.counts import Counts
 from backchat.errors import BackchatError, InvalidRequest
 from backchat.frames import (
     BadFrame,
     Complete,
+    Completion,
     Messages,
+    Page,
     Render,
     Rendered,
     RenderParams,
+    Reply,
     RequestId,
     Result,
     Submit,
@@ -48,12 +52,15 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Connection:
     """Serves one accepted WebSocket until either side closes it. `name` is that of whoever is at the far end."""
 
-    def __init__(self, websocket: WebSocket, session: Session, name: str, rendering: Rendering, limits: Limits) -> None:
+    def __init__(
+        self, websocket: WebSocket, session: Session, name: str, rendering: Rendering, limits: Limits, counts: Counts
+    ) -> None:
         self.who = Who(secrets.token_hex(4), name)
         self._websocket = websocket
         self._session = session
         self._rendering = rendering
         self._limits = limits
+        self._counts = counts
         self.outbox = Outbox(limits.outbox_frames, limits.outbox_characters)
         self._in_flight = 0
         self._reading = False
@@ -125,6 +132,7 @@ class Connection:
 
     def _take(self, text: str) -> Submit | None:
         """Deals with a frame, but for what may have to wait for the session's lock: that is returned."""
+        self._counts.frames += 1
         try:
             request = frames.decode(text)
         except BadFrame as bad:
@@ -167,6 +175,18 @@ class Connection:
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         if isinstance(result, BackchatError):
+            self._counts.errors[result.name] += 1
             self.outbox.push(frames.error_reply(request_id, result))
         else:
+            self._counts.requests[_kind(result)] += 1
             self.outbox.push(frames.reply(request_id, result))
+
+
+_METHODS: Final = {Page: "messages", Completion: "complete", Rendered: "render"}
+
+
+def _kind(result: Result) -> str:
+    """What was asked for: a command, `message`, or a method."""
+    if isinstance(result, Reply):
+        return result.command or "message"
+    return _METHODS[type(result)]

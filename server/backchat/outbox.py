@@ -13,6 +13,9 @@ from backchat.frames import AnyDelta
 MOST_TOGETHER: Final = 64 * 1024
 """Frames are written together up to about this many characters, so that what waits behind them still counts."""
 
+TOO_SLOW: Final = 4008
+"""The close code of a connection that has not taken what waited for it (DESIGN section 4)."""
+
 
 class Burst:
     """Frames that go to many connections, one behind the other. It grows until nobody follows it any more."""
@@ -254,7 +257,7 @@ class Outbox:
         if self._frames > 1 and (self._frames - 1 > self._most_frames or self._characters > self._most_characters):
             self._waiting.clear()
             self._frames = self._characters = 0
-            self.close(4008, "too slow; resume")
+            self.close(TOO_SLOW, "too slow; resume")
         if self._asleep:
             self._awake()
 

@@ -24,6 +24,7 @@ from backchat.errors import (
 )
 from backchat.frames import Completion
 from backchat.hub.local import LocalHub
+from backchat.logs import tell
 from backchat.sessions import Run, Session, Surroundings, completed
 from backchat.store.base import Found, Loaded, Place, Store, Summary
 from backchat.transcript import SESSION_ID, Created, Message, State, Tree
@@ -51,6 +52,7 @@ class Sessions:
         ask_models: Callable[[], None],
         start_run: Callable[[Session, Run], None],
         changed: Callable[[str, str], None],
+        ended: Callable[[Session, Run, str], None] = lambda *_: None,
         most_idle: int,
         op_id_seconds: float = 168 * 3600,
         clock: Callable[[], float] = time.time,
@@ -69,6 +71,7 @@ class Sessions:
             ask_models=ask_models,
             start_run=start_run,
             changed=changed,
+            ended=ended,
             settled=self._settled,
             reload=self._reload,
             op_id_seconds=op_id_seconds,
@@ -125,6 +128,7 @@ class Sessions:
         self._take(session)
         try:
             await session.create(created, list(messages))
+            tell(_log, logging.INFO, "session created", session=session.id, owner=owner)
             yield session
         finally:
             self._left(session)
@@ -214,6 +218,11 @@ class Sessions:
         # In steps, so that commits have their turn in between.
         while await self._store.prune(forgotten):
             pass
+
+    @property
+    def in_memory(self) -> tuple[int, int]:
+        """How many sessions are in memory, and how many of these nobody uses."""
+        return len(self._live), len(self._idle)
 
     def running(self, session_id: str) -> bool:
         """Whether a session has a live run."""

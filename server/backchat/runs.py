@@ -11,6 +11,7 @@ from msgspec import Struct
 from backchat.backends.base import Backend, Delta, Piece, Prompt, Report
 from backchat.commands import check_text
 from backchat.errors import BackendFailed, InvalidParams
+from backchat.logs import tell
 from backchat.sessions import Run, Session
 
 CHECKPOINT_SECONDS: Final = 1.0
@@ -71,7 +72,10 @@ class Runs:
         except BackendFailed as failure:
             reason, error = "failed", failure
             if run.live:
-                _log.warning("session %s: reply %s failed: %s", session.id, run.run_id, failure)
+                # Not what it says: that may be in a provider's words, which may be in a person's.
+                cause = failure.__cause__
+                kind = None if cause is None else type(cause).__name__
+                tell(_log, logging.WARNING, "reply failed", session=session.id, run=run.run_id, cause=kind)
         except Exception:  # noqa: BLE001
             # A defect in a backend must end its run, or the session would wait for ever.
             _log.exception("the backend failed")
@@ -128,6 +132,11 @@ class Runs:
             f"The model wrote nothing for {_seconds(self._bounds.first_delta_seconds)}. /retry asks again; a model"
             " that takes long to load needs a higher --first-delta-seconds."
         )
+
+    @property
+    def number(self) -> int:
+        """How many are being written, or end just now."""
+        return len(self._tasks)
 
     async def close(self) -> None:
         """Cancels what is left, and waits for it."""

@@ -227,7 +227,7 @@ def uvicorn_config(app: ASGIApp, max_frame: int) -> Config:
         ws=WebSocketProtocol,
         ws_max_size=max_frame,
         ws_per_message_deflate=False,
-        log_level="warning",
+        log_config=None,
         access_log=False,
         server_header=False,
         lifespan="on",

@@ -9,6 +9,7 @@ and nothing has to be read, what it covers happens between two awaits, and it ne
 
 import asyncio
 import hashlib
+import logging
 import secrets
 from array import array
 from bisect import bisect_right
@@ -51,6 +52,7 @@ from backchat.frames import (
     Who,
 )
 from backchat.hub.local import LocalHub, Subscriber
+from backchat.logs import tell
 from backchat.names import OWNER
 from backchat.reports import status_fields
 from backchat.store.base import (
@@ -84,6 +86,8 @@ from backchat.views import LiveRun, Offer, Outcome, StartRun, StopRun, View
 
 RESUMABLE: Final = 256
 """How many events back a client can resume; further back it gets a snapshot."""
+
+_log = logging.getLogger("backchat.sessions")
 
 _shown_in_list: Final = attrgetter(*Listed.__struct_fields__)
 _event_of: Final = attrgetter("event")
@@ -186,7 +190,8 @@ class _Pending(Struct, kw_only=True):
 
 class Surroundings(Struct, frozen=True, kw_only=True):
     """What a session works with. `ask_models` sees to it that `offer` has heard of new models before long; `changed`
-    takes the owner and the id of each session that a list now shows otherwise; op records that are `op_id_seconds`
+    takes the owner and the id of each session that a list now shows otherwise; `ended` each run that clients are told
+    has ended, and why; op records that are `op_id_seconds`
     old are forgotten."""
 
     store: Store
@@ -196,6 +201,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     ask_models: Callable[[], None]
     start_run: "Callable[[Session, Run], None]"
     changed: Callable[[str, str], None]
+    ended: "Callable[[Session, Run, str], None]"
     settled: "Callable[[Session], None]"
     reload: "Callable[[Session], None]"
     op_id_seconds: float
@@ -684,6 +690,7 @@ class Session:
         told: list[frames.Notification] = []
         if stopped is not None:
             self._shown_run = None
+            self._around.ended(self, stopped[0], stopped[1].reason)
             if not any(isinstance(step.event.body, Replied) for step in pending.steps):
                 told.append(_ended(*stopped))
                 stopped = None
@@ -703,15 +710,18 @@ class Session:
             self._around.start_run(self, started)
         if pending.restores:
             self._deleted = False
+            tell(_log, logging.INFO, "session restored", session=self.id)
         self._tell_watchers(pending)
         pending.give_result()
         if pending.deletes:
+            tell(_log, logging.INFO, "session deleted", session=self.id)
             self._close_all(SessionDeleted())
 
     def _tell_watchers(self, pending: _Pending) -> None:
         if pending.steps or pending.stopped or pending.started or pending.deletes or pending.restores:
             self._around.changed(self.owner, self.id)
         if pending.opened is not None:
+            tell(_log, logging.INFO, "session created", session=pending.opened, owner=self.owner)
             self._around.changed(self.owner, pending.opened)
 
     def _notifications(self, step: Step) -> list[frames.Notification]:

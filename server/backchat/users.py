@@ -65,6 +65,11 @@ class Users:
         self._take(users)
 
     @property
+    def number(self) -> int:
+        """How many have a token, but for the operator."""
+        return len(self._owners) - len(self._fixed)
+
+    @property
     def nobody(self) -> bool:
         """Whether there is no token with which anybody could come in."""
         return not self._owners
@@ -82,14 +87,15 @@ class Users:
     async def admit(self, cookies: Iterable[str]) -> Admission:
         """As whom somebody comes in who has shown these. Raises Unauthorized, StorageFailed."""
         keys = [key_of(cookie) for cookie in cookies]
-        admission = self._admitted(keys)
-        if admission is None and keys:
-            # It may have been made just now.
+        if keys and not any(key in self._owners for key in keys):
+            # It may have been made just now: by the first user of all, who must not be taken for `local`.
             await self.look()
-            admission = self._admitted(keys)
-        if admission is None:
+        for key in keys:
+            if key in self._owners:
+                return Admission(self._owners[key], key)
+        if not self.open:
             raise Unauthorized
-        return admission
+        return Admission(OWNER, None)
 
     async def sign_in(self, secret: str) -> str:
         """The cookie for a token, or for the code of an invitation. Raises Unauthorized, StorageFailed."""
@@ -117,12 +123,6 @@ class Users:
             yield
         finally:
             self._present.pop(closed, None)
-
-    def _admitted(self, keys: Iterable[bytes]) -> Admission | None:
-        for key in keys:
-            if key in self._owners:
-                return Admission(self._owners[key], key)
-        return Admission(OWNER, None) if self.open else None
 
     async def _look(self) -> None:
         try:

@@ -34,6 +34,11 @@ class Watchers:
         self._telling: asyncio.Task[None] | None = None
         self._quiet = False
 
+    @property
+    def number(self) -> int:
+        """How many watch."""
+        return len(self._outboxes)
+
     def changed(self, session_id: str) -> None:
         """Something has become durable that a list may show, or a run has begun or ended."""
         if self._outboxes:
@@ -106,6 +111,11 @@ class Everyone:
         if owner not in self._watchers:
             self._watchers[owner] = Watchers(partial(self._summaries, owner))
         return self._watchers[owner]
+
+    @property
+    def number(self) -> int:
+        """How many watch."""
+        return sum(watchers.number for watchers in self._watchers.values())
 
     def changed(self, owner: str, session_id: str) -> None:
         """See `Watchers.changed`."""

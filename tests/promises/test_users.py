@@ -103,6 +103,8 @@ ALL: Final[dict[tuple[str, str], Any]] = {
     ("POST", "/api/import"): [{"role": "user", "content": "mine"}],
     ("POST", "/api/login"): {"token": TOKENS["ben"]},
     ("GET", "/healthz"): None,
+    ("GET", "/readyz"): None,
+    ("GET", "/metrics"): None,
     ("GET", "/"): None,
     ("GET", "/s/{id}"): None,
     ("GET", "/static/app.js"): None,
@@ -307,6 +309,15 @@ async def test_a_user_who_was_added_while_the_server_runs_comes_in_at_once(tmp_p
         async with socket_of(server, "ann") as ann:
             await ann.say("hello")
             assert ann.attached["name"] == "ann"
+
+
+async def test_the_first_user_of_all_is_not_taken_for_somebody_else(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        add_user(tmp_path, "ann")
+        async with socket_of(server, "ann") as ann:
+            await ann.say("hello")
+        with Database(tmp_path) as database:
+            assert database.owner(ann.session_id) == "ann"
 
 
 async def test_whoever_loses_their_token_is_sent_away_and_says_no_more(server: Running) -> None:

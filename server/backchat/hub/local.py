@@ -56,6 +56,11 @@ class LocalHub:
         self._audiences: dict[str, _Audience] = {}
         self._quiet = False
 
+    @property
+    def attached_connections(self) -> int:
+        """How many connections are attached to any session."""
+        return sum(len(audience.subscribers) for audience in self._audiences.values())
+
     def subscribe(self, session_id: str, who: Who, subscriber: Subscriber) -> None:
         """From now on `subscriber` gets what is published for the session. The others are told before long;
         precondition: it has been told who is there, itself included (`presence`)."""

@@ -215,5 +215,8 @@ class Store(Protocol):
         """Drops a bounded number of op records from `forgotten` (seconds since the epoch) and before; their op_ids
         stay in the log. Whether there may be more. Raises StorageFailed."""
 
+    async def probe(self) -> None:
+        """Returns once something that changes nothing has been written. Raises StorageFailed."""
+
     async def close(self) -> None:
         """Returns once everything enqueued is done."""

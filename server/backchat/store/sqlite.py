@@ -317,6 +317,13 @@ class Database:
         current, self._epoch = known[-1]
         return Epochs(dict(known), current)
 
+    def probe(self) -> None:
+        """See `Store.probe`. Raises sqlite3.Error."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            # SQLite would not write a row that stays as it is. No session has this id.
+            self._checkpoint("", Checkpoint("", ""))
+            self._db.execute("DELETE FROM checkpoint WHERE session_id = ''")
+
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
         self._db.execute(begin)

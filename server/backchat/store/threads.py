@@ -8,6 +8,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,9 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
+from backchat.counts import Counts
 from backchat.errors import BackchatError, DataDirectoryError, StorageFailed
+from backchat.logs import tell
 from backchat.store.base import Checkpoint, Commit, Done, Found, Loaded, Place, Store, Summary, User
 from backchat.store.sqlite import FAILURES, Database, explained
 
@@ -25,6 +28,8 @@ GATHER_ROUNDS: Final = 3
 their next share a sync with what waits already."""
 ENOUGH: Final = 64
 """How many commits wait for no others: the sync is a small part of what they take together."""
+SLOW_SECONDS: Final = 1.0
+"""A write that takes longer is worth a line in the log."""
 RETRY_SECONDS: Final = 60.0
 """How long after a step of the search index that failed it is tried again."""
 
@@ -37,8 +42,10 @@ class ThreadedStore(Store):
     """A store in the database of `directory`. Create it on the thread of the loop that will use it; raises
     DataDirectoryError."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, counts: Counts | None = None) -> None:
+        self._counts = counts or Counts()
         self._writer = Database(directory)
+        self.path = self._writer.path
         self.epochs = self._writer.begin_epoch()
         try:
             self.users_then = self._writer.users()
@@ -109,13 +116,14 @@ class ThreadedStore(Store):
 
     def _write(self, commits: list[tuple[Commit, Done]], checkpoints: list[tuple[str, Checkpoint]]) -> None:
         assert self._loop is not None
+        began = time.perf_counter()
         try:
             results = self._writer.write([commit for commit, _ in commits], checkpoints)
         except Exception as error:  # noqa: BLE001
             # A defect, but if this thread ended nobody would ever be told of any commit again.
             _log_failure("the writer failed", error)
             results = [error] * len(commits)
-        self._loop.call_soon_threadsafe(self._finish, commits, results)
+        self._loop.call_soon_threadsafe(self._finish, commits, results, time.perf_counter() - began)
 
     def _catch_up_later(self) -> None:
         # A step at a time, and none while commits wait.
@@ -171,14 +179,21 @@ class ThreadedStore(Store):
             "old op records could not be dropped", partial(self._writer.prune, forgotten)
         )
 
+    async def probe(self) -> None:
+        await self._between_commits("the store could not be written to", self._writer.probe)
+
     async def users(self) -> list[User]:
         return await self._between_commits("the users could not be read", self._writer.users)
 
     async def add_user(self, user: User) -> None:
         await self._between_commits("a user could not be added", partial(self._writer.add_user, user))
 
-    def _finish(self, commits: list[tuple[Commit, Done]], results: list[Exception | None]) -> None:
+    def _finish(self, commits: list[tuple[Commit, Done]], results: list[Exception | None], seconds: float) -> None:
         self._writing = False
+        if commits:
+            self._counts.wrote(len(commits), len(results) - results.count(None), seconds)
+            if seconds > SLOW_SECONDS:
+                tell(_log, logging.WARNING, "a slow write", commits=len(commits), seconds=seconds)
         failed = {commit.session_id for (commit, _), error in zip(commits, results, strict=True) if error is not None}
         orphans: list[tuple[Commit, Done]] = []
         if failed:
