@@ -35,10 +35,10 @@ def soak(request: pytest.FixtureRequest) -> float:
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Figure:
     """Counts what a promise was tried with: `figure("G1", "kills survived", 20)`. Figures of the same name add up, from
-    all tests and processes, and stand in a table at the end."""
+    all tests and processes, or the greatest is kept (`most=True`), and stand in a table at the end."""
 
-    def add(promise: str, what: str, number: int) -> None:
-        record_property(FIGURE, [promise, what, number])
+    def add(promise: str, what: str, number: int, *, most: bool = False) -> None:
+        record_property(FIGURE, [promise, what, number, most])
 
     return add
 

@@ -95,7 +95,8 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(data: Path, *arguments: str | Path, planted: str = "", **values: str) -> AsyncIterator[Served]:
-    """Starts a server on a free port, and kills it in the end if it still runs."""
+    """Starts a server on a free port, without rates unless told to, and kills it in the end if it still runs."""
+    values = {"BACKCHAT_FRAMES_PER_MINUTE": "0", "BACKCHAT_COMMANDS_PER_MINUTE": "0"} | values
     process = await start("serve", "--port", "0", "--data", data, *arguments, planted=planted, **values)
     assert process.stdout is not None
     try:

@@ -301,7 +301,8 @@ async def test_a_body_that_goes_on_arriving_is_waited_for_but_not_for_ever(
 
 
 async def test_a_body_that_goes_on_arriving_is_given_up_once_the_server_goes_down(server: Running) -> None:
-    ours = api.Api(server.backchat.sessions, server.backchat._access, backend="echo", most_bytes=9, import_bytes=9)
+    parts = (server.backchat.sessions, server.backchat._access, server.backchat._commands)
+    ours = api.Api(*parts, backend="echo", most_bytes=9, import_bytes=9)
 
     async def receive() -> Message:
         if ours._draining:

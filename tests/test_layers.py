@@ -57,6 +57,7 @@ ORDER = [
     "config",
     "users",
     "access",
+    "limits",
     "page",
     "api",
     "health",

@@ -19,6 +19,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from backchat.commands import Invocation
+from backchat.config import Settings
 from backchat.connection import Connection
 from backchat.frames import RequestId
 from backchat.outbox import Burst, Outbox
@@ -237,7 +238,7 @@ async def answered(sent: list[bytes], *, plain: bool) -> tuple[list[Any], bytes]
         received.append(message["code"])
         over.set()
 
-    config = uvicorn_config(app, 1000)
+    config = uvicorn_config(app, Settings(max_frame=1000))
     config.load()
     transport = _Transport()
     protocol = kind(config, ServerState(), {})

@@ -1,6 +1,7 @@
 """Who may come in: Host, Origin and token (DESIGN section 7). Runs before every route, HTTP and WebSocket."""
 
 import logging
+import math
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -96,7 +97,7 @@ class AccessMiddleware:
                     self._access.check_origin(scope["scheme"], host, headers.get("origin", "null"))
             except BackchatError as error:
                 self._log(str(error))
-                await _refuse(scope, send, error)
+                await refuse(scope, send, error)
                 return
         await self._app(scope, receive, send)
 
@@ -107,7 +108,8 @@ class AccessMiddleware:
             _log.warning("refused: %s", problem)
 
 
-async def _refuse(scope: Scope, send: Send, error: BackchatError) -> None:
+async def refuse(scope: Scope, send: Send, error: BackchatError) -> None:
+    """Answers a request, or a handshake instead of accepting it, with an error as plain text."""
     kind = "http"
     if scope["type"] == "websocket":
         if "websocket.http.response" not in scope.get("extensions", {}):
@@ -116,8 +118,16 @@ async def _refuse(scope: Scope, send: Send, error: BackchatError) -> None:
             return
         kind = "websocket.http"
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
+    if (seconds := retry_after(error)) is not None:
+        headers.append((b"retry-after", seconds.encode()))
     await send({"type": f"{kind}.response.start", "status": error.status, "headers": headers})
     await send({"type": f"{kind}.response.body", "body": f"{error}\n".encode()})
+
+
+def retry_after(error: BackchatError) -> str | None:
+    """What Retry-After says of an error that passes by itself (RFC 9110, section 10.2.3)."""
+    seconds = error.data.get("retry_after")
+    return None if seconds is None else str(max(1, math.ceil(seconds)))
 
 
 def _name(host: str) -> str:

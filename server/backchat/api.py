@@ -20,10 +20,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from backchat import frames
-from backchat.access import COOKIE, Access
+from backchat.access import COOKIE, Access, retry_after
 from backchat.choices import checked_title
 from backchat.commands import check_text, describe
 from backchat.errors import BackchatError, InvalidParams, ParseError, TimedOut, TooLarge, Unauthorized, UnknownMethod
+from backchat.limits import Rates, caller
 from backchat.logs import tell
 from backchat.registry import Sessions
 from backchat.store.base import Loaded, Place, Summary
@@ -70,6 +71,7 @@ class Api:
         self,
         sessions: Sessions,
         access: Access,
+        rates: Rates,
         *,
         backend: str,
         most_bytes: int,
@@ -77,6 +79,7 @@ class Api:
     ) -> None:
         self._sessions = sessions
         self._access = access
+        self._rates = rates
         self._backend = backend
         self._most_bytes = most_bytes
         self._import_bytes = import_bytes
@@ -110,11 +113,15 @@ class Api:
     def _signed_in(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def checked(request: Request) -> Response:
             admission = await self._access.admit(request.headers)
+            if request.method not in ("GET", "HEAD"):
+                self._rates.take(caller(request.scope, admission.owner))
             return await handler(request, admission.owner)
 
         return checked
 
     async def _login(self, request: Request) -> Response:
+        # Whoever guesses does not get far.
+        self._rates.take(caller(request.scope))
         body = await self._body(request, _Login)
         client = None if request.client is None else request.client.host
         try:
@@ -276,6 +283,8 @@ async def error_response(_: Request, error: Exception) -> Response:
     if isinstance(error, Unauthorized):
         # RFC 9110, section 11.6.1.
         response.headers["www-authenticate"] = "Bearer"
+    if (seconds := retry_after(error)) is not None:
+        response.headers["retry-after"] = seconds
     return response
 
 

@@ -30,6 +30,7 @@ from backchat.counts import Counts, Gauges
 from backchat.errors import BackchatError, DataDirectoryError, InvalidParams, StorageFailed
 from backchat.health import Health
 from backchat.hub.local import LocalHub
+from backchat.limits import Places, PlacesMiddleware, Rates, caller
 from backchat.logs import tell
 from backchat.models import Models
 from backchat.names import OWNER, checked_name, made_up_name
@@ -61,6 +62,8 @@ class Backchat:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._counts = Counts()
+        self._commands = Rates(settings.commands_per_minute)
+        self._places = Places(settings.connections_per_address)
         backend = _backend(settings)
         self._offer = Offer(
             replies=backend is not None,
@@ -92,7 +95,7 @@ class Backchat:
                 delta_seconds=settings.delta_seconds,
                 characters=settings.reply_characters,
             )
-            self._runs = Runs(backend, bounds)
+            self._runs = Runs(backend, bounds, settings.runs)
             self._models = Models(backend, self._offered)
         self._hub = LocalHub()
         self._watchers = Everyone(lambda owner, ids: self.sessions.summaries(owner, ids))
@@ -119,6 +122,7 @@ class Backchat:
         self._api = Api(
             self.sessions,
             self._access,
+            self._commands,
             backend=settings.backend,
             most_bytes=settings.max_frame,
             import_bytes=settings.import_bytes,
@@ -134,7 +138,10 @@ class Backchat:
                 *self._api.routes(),
                 *self._health.routes(),
             ],
-            middleware=[Middleware(AccessMiddleware, access=self._access)],
+            middleware=[
+                Middleware(AccessMiddleware, access=self._access),
+                Middleware(PlacesMiddleware, places=self._places),
+            ],
             exception_handlers={BackchatError: error_response, HTTPException: no_route},
             lifespan=self._lifespan,
         )
@@ -250,14 +257,18 @@ class Backchat:
             admission = await self._access.admit(websocket.headers)
             after, log, name = _asked(websocket.query_params, admission.owner)
             session_id = websocket.path_params.get("session_id")
+            take_command = partial(self._commands.take, caller(websocket.scope, admission.owner))
             if session_id is not None:
                 opened = self.sessions.use(admission.owner, session_id)
             elif (after, log) == (None, None):
+                take_command()
                 opened = self.sessions.create(admission.owner, Created())
             else:
                 raise InvalidParams("A new session has nothing to resume: after and log go with /ws/ID.")
             async with opened as session:
-                connection = Connection(websocket, session, name, self._rendering, self._limits, self._counts)
+                connection = Connection(
+                    websocket, session, name, self._rendering, self._limits, self._counts, take_command
+                )
                 with self._users.present(admission, connection.end), self._told(websocket, connection, session):
                     await connection.serve(after, log)
         except BackchatError as error:

@@ -159,6 +159,19 @@ def cli() -> None:
 @_option("--outbox-frames", "Most frames that may wait for one slow client.", type=int)
 @_option("--outbox-characters", "Most characters that may wait for one slow client.", type=int)
 @_option("--send-seconds", "How long a client may take to accept one frame.", type=float)
+@_option("--connections", "Most connections at a time, HTTP and WebSocket together.", type=int)
+@_option("--connections-per-address", "Most WebSockets of one address at a time.", type=int)
+@_option(
+    "--frames-per-minute",
+    "Most frames that are read from one connection in a minute; the others wait. 0: no limit.",
+    type=int,
+)
+@_option(
+    "--commands-per-minute",
+    "Most messages, commands and other changes of one address in a minute; the others are refused. 0: no limit.",
+    type=int,
+)
+@_option("--runs", "Most replies that are written at a time; the others wait for their turn.", type=int)
 @_option("--idle-sessions", "How many sessions that nobody uses stay in memory.", type=int)
 @_option("--op-id-hours", "How long the repetition of a request is known by its op_id.", type=float)
 @_option("--log-level", "What is written to standard error.", type=click.Choice(LEVELS))
@@ -191,7 +204,7 @@ def _serve(settings: Settings) -> None:
     gc.disable()
     # Late, so that `backchat import` and `--help` do not wait for a web server.
     from backchat.app import Backchat
-    from backchat.server import BackchatServer, listen, uvicorn_config
+    from backchat.server import BackchatServer, allow_files, listen, uvicorn_config
 
     listening = listen(settings.host, settings.port)
     try:
@@ -206,8 +219,15 @@ def _serve(settings: Settings) -> None:
             " set BACKCHAT_TOKEN unless the proxy asks who comes.",
             err=True,
         )
+    possible = allow_files(settings.connections)
+    if possible < settings.connections:
+        click.echo(
+            f"backchat: The open files that this process may have suffice for {possible:,} connections, not for"
+            f" {settings.connections:,}; raise them (ulimit -n), or lower --connections.",
+            err=True,
+        )
     server = BackchatServer(
-        uvicorn_config(backchat.asgi, settings.max_frame),
+        uvicorn_config(backchat.asgi, settings, possible),
         started=lambda: click.echo(welcome(backchat, address, settings.data)),
         drain=backchat.drain,
     )

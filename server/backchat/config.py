@@ -21,6 +21,11 @@ _RANGES: Final = (
     ("outbox_frames", 1, 10**6),
     ("outbox_characters", 1, 2**31),
     ("send_seconds", 0.01, 3600),
+    ("connections", 1, 10**6),
+    ("connections_per_address", 1, 10**6),
+    ("frames_per_minute", 0, 10**9),
+    ("commands_per_minute", 0, 10**9),
+    ("runs", 1, 10**6),
     ("idle_sessions", 0, 10**6),
     ("op_id_hours", 0.01, 10**6),
     ("echo_delay", 0, 60),
@@ -37,7 +42,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All that can be set. Sizes are in bytes, times in seconds where a name does not say otherwise.
+    """All that can be set. Sizes are in bytes, times in seconds where a name does not say otherwise; a rate of 0 is no
+    limit.
 
     `base_url`, `model` and `api_key` are the `openai` backend's; `prompts` is the directory of the personalities.
     """
@@ -65,6 +71,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     outbox_frames: int = 1024
     outbox_characters: int = 8 * 1024 * 1024
     send_seconds: float = 10.0
+    connections: int = 10_000
+    connections_per_address: int = 1000
+    frames_per_minute: int = 6000
+    commands_per_minute: int = 600
+    runs: int = 100
     idle_sessions: int = 256
     op_id_hours: float = 168.0
     log_level: str = "warning"

@@ -7,6 +7,7 @@ that is sent goes through the outbox, so its order is defined.
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from functools import partial
 from typing import Final, assert_never
 
@@ -50,10 +51,18 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Connection:
-    """Serves one accepted WebSocket until either side closes it. `name` is that of whoever is at the far end."""
+    """Serves one accepted WebSocket until either side closes it. `name` is that of whoever is at the far end;
+    `take_command` is called before each `submit`, and raises what refuses it."""
 
     def __init__(
-        self, websocket: WebSocket, session: Session, name: str, rendering: Rendering, limits: Limits, counts: Counts
+        self,
+        websocket: WebSocket,
+        session: Session,
+        name: str,
+        rendering: Rendering,
+        limits: Limits,
+        counts: Counts,
+        take_command: Callable[[], None],
     ) -> None:
         self.who = Who(secrets.token_hex(4), name)
         self._websocket = websocket
@@ -61,6 +70,9 @@ class Connection:
         self._rendering = rendering
         self._limits = limits
         self._counts = counts
+        self._take_command = take_command
+        # Whether what the reader is given next has been counted.
+        self._counted = False
         self.outbox = Outbox(limits.outbox_frames, limits.outbox_characters)
         self._in_flight = 0
         self._reading = False
@@ -128,6 +140,7 @@ class Connection:
         ):
             return True
         self._in_flight -= 1
+        self._counted = True
         return False
 
     def _take(self, text: str) -> Submit | None:
@@ -140,6 +153,14 @@ class Connection:
             return None
         match request:
             case Submit():
+                if self._counted:
+                    self._counted = False
+                    return request
+                try:
+                    self._take_command()
+                except BackchatError as error:
+                    self._session.refuse(error, partial(self._answer, request.id))
+                    return None
                 return request
             case Messages():
                 self._session.page(request.params, partial(self._answer, request.id))

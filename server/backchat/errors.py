@@ -5,6 +5,7 @@
 an error into a frame or a response happens in one place each: `frames.error_reply` and `api.error_response`.
 """
 
+import math
 from typing import Any, ClassVar, Final
 
 MOST_SHOWN: Final = 40
@@ -350,6 +351,35 @@ class StorageFailed(BackchatError):
             if unknown
             else "This could not be stored, so it was not done. Try again."
         )
+
+
+# Too much of it (DESIGN section 7).
+
+
+class RateLimited(BackchatError):
+    """More commands than one address may send. `retry_after`: in how many seconds the next one is taken."""
+
+    name = "rate_limited"
+    status = 429
+    close = 1013
+
+    def __init__(self, seconds: float) -> None:
+        whole = math.ceil(seconds)
+        super().__init__(
+            f"That was too much at once. Try again in {whole} {'second' if whole == 1 else 'seconds'}.",
+            retry_after=round(seconds, 3),
+        )
+
+
+class TooManyConnections(BackchatError):
+    """More WebSockets than one address may have. `retry_after`: in how many seconds it may be worth another try."""
+
+    name = "too_many_connections"
+    status = 429
+    close = 1013
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("There are too many connections from this address.", retry_after=seconds)
 
 
 class BackendFailed(BackchatError):

@@ -6,6 +6,7 @@ import logging
 import math
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -61,7 +62,8 @@ class Sessions:
         self._store = store
         self._most_idle = most_idle
         self._live: dict[str, Session] = {}
-        self._idle: dict[str, Session] = {}
+        # Least recently used first; a plain dict would be slow to take the first from, again and again.
+        self._idle: OrderedDict[str, Session] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._around = Surroundings(
             store=store,
@@ -250,8 +252,8 @@ class Sessions:
         self._idle.pop(session.id, None)
         self._idle[session.id] = session
         if len(self._idle) > self._most_idle:
-            oldest = next(iter(self._idle))
-            del self._idle[oldest], self._live[oldest]
+            oldest, _ = self._idle.popitem(last=False)
+            del self._live[oldest]
 
     def _reload(self, session: Session) -> None:
         async def reload() -> None:

@@ -24,8 +24,8 @@ _log = logging.getLogger("backchat.runs")
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
-    """What a run may take: seconds for the first delta from its start, and from one piece to the next after that, and
-    characters of text and reasoning together."""
+    """What a run may take: seconds for the first delta from when its turn comes, and from one piece to the next after
+    that, and characters of text and reasoning together."""
 
     first_delta_seconds: float
     delta_seconds: float
@@ -33,12 +33,14 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
 
 class Runs:
-    """Writes replies with one backend, each in a task of its own."""
+    """Writes replies with one backend, each in a task of its own, `most` at a time: the others are live, and wait for
+    their turn in the order in which they were started."""
 
-    def __init__(self, backend: Backend, bounds: Bounds) -> None:
+    def __init__(self, backend: Backend, bounds: Bounds, most: int) -> None:
         self._backend = backend
         self._bounds = bounds
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(most)
 
     def start(self, session: Session, run: Run) -> None:
         """Begins to generate. The run is stopped by detaching it, which nobody waits for."""
@@ -58,7 +60,7 @@ class Runs:
             session.checkpoint(run)
 
         try:
-            async with aclosing(self._pieces(session.prompt(run))) as pieces:
+            async with self._turns, aclosing(self._pieces(session.prompt(run))) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Report):
                         session.report(run, piece)

@@ -1,8 +1,9 @@
 """uvicorn, bent where Backchat needs it: a way to drop a connection, close codes that arrive, a drain before the
-sockets close."""
+sockets close, and bounds for peers that are slow or mean harm."""
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import sys
@@ -13,11 +14,18 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode, apply_mask  # type: ignore[attr-defined]  # in C where that was compiled
+from uvicorn.server import ServerState
+from websockets.frames import (  # type: ignore[attr-defined]  # in C where that was compiled
+    CloseCode,
+    Frame,
+    apply_mask,
+)
 from websockets.protocol import State
 
+from backchat.config import Settings
 from backchat.errors import SettingError
 from backchat.outbox import Sent
 from backchat.writing import TRANSPORT
@@ -31,12 +39,182 @@ GRACE_SECONDS: Final = 10
 """How long each stage of the end may take: keeping live replies, closing connections."""
 BACKLOG: Final = 2048
 """How many connections may wait to be accepted."""
+SPARE_FILES: Final = 64
+"""How many open files are not for connections: the database, the log, what is imported late, a backend's sockets."""
+
+HEAD_SECONDS: Final = 10.0
+"""How long the head of a request may take to arrive, from when the connection is made, or its first byte comes."""
+HEAD_BYTES: Final = 64 * 1024
+"""How many bytes of a request may come without any of its body: its head, what stands between the chunks of its body,
+and what follows them."""
+MOST_PIPELINED: Final = 16
+"""How many requests of one connection may wait for the answer to another."""
+LEAST_SENT: Final = 32 * 1024
+"""How many bytes of an answer must leave within the time that a client has to take a frame, while that many wait."""
+
+PIECE: Final = 1024
+"""How many bytes of a long read are parsed at once. A frame takes six at the least, and hundreds in memory."""
+
+_FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_LONG_HEAD: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class ServerConfig(Config):
+    """uvicorn's, and what the protocols below are told. `connections` is how many there may be at a time."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, connections: int) -> None:
+        super().__init__(
+            app,
+            http=_Door,
+            ws=WebSocketProtocol,
+            ws_max_size=settings.max_frame,
+            ws_per_message_deflate=False,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        self.connections = connections
+        self.frames_per_minute = settings.frames_per_minute
+        self.send_seconds = settings.send_seconds
+
+
+class _Door(asyncio.Protocol):
+    """Makes HTTP of a connection, or turns it away where there are as many as there may be."""
+
+    __slots__ = ("_app_state", "_config", "_loop", "_state")
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._config = config
+        self._state = server_state
+        self._app_state = app_state
+        self._loop = _loop
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        # uvicorn's own set: HTTP and WebSocket alike, until they are lost.
+        if len(self._state.connections) >= self._config.connections:
+            transport.write(_FULL)
+            transport.close()
+            return
+        protocol = HttpProtocol(self._config, self._state, self._app_state, self._loop)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+
+class _PipelineFull(Exception):
+    """Too many requests wait for the answer to another."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol. Waits neither for requests that do not come nor for peers that do not read, and holds
+    no more than it must of what comes."""
+
+    config: ServerConfig
+    _awaiting: asyncio.TimerHandle | None = None
+    _sending: asyncio.TimerHandle | None = None
+    _drained = False
+    """Whether what was to be sent has been low since somebody last looked."""
+    _apart = 0
+    """How many bytes have come since a head was whole or a part of a body came."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._head_came()
+        if self._sending is not None:
+            self._sending.cancel()
+
+    # What comes.
+
+    def data_received(self, data: bytes) -> None:
+        if self._awaiting is None and self._quiet:
+            self._await_head()
+        self._apart += len(data)
+        super().data_received(data)
+        if self._apart > HEAD_BYTES and not self.transport.is_closing():
+            if self._quiet:
+                self.transport.write(_LONG_HEAD)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MOST_PIPELINED:
+            # The parser stops, and uvicorn ends the connection.
+            raise _PipelineFull
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_came()
+        self._apart = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._apart = 0
+        super().on_body(body)
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        # Or the two would hold each other until the garbage collector comes by.
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does
+
+    @property
+    def _quiet(self) -> bool:
+        """Whether no request is being answered."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._awaiting = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _head_came(self) -> None:
+        if self._awaiting is not None:
+            self._awaiting.cancel()
+            self._awaiting = None
+
+    # What is sent.
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._drained = True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # All of it is with the transport, which may be waiting to close.
+        self._watch()
+
+    def _watch(self) -> None:
+        size = self.transport.get_write_buffer_size()
+        if size and self._sending is None:
+            self._drained = False
+            self._sending = self.loop.call_later(self.config.send_seconds, self._look, size)
+
+    def _look(self, before: int) -> None:
+        self._sending = None
+        size = self.transport.get_write_buffer_size()
+        if size and not self._drained and before - size < LEAST_SENT:
+            self.transport.abort()
+        else:
+            self._watch()
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket protocol. Offers the application what ASGI does not (see `writing.TRANSPORT`), and ends
     connections whose peers break the protocol or are gone."""
 
+    config: ServerConfig
     _take: Callable[[str], bool] | None = None
     _aligned: bool = True
     """Whether every read so far began and ended between two frames, as it does where frames are small."""
@@ -44,6 +222,24 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """Whether nothing more is read."""
     _lingers: bool = False
     """Whether all has been said to the peer, and what still comes is dropped."""
+    _unparsed: memoryview = memoryview(b"")
+    """What has been read and is not parsed yet. Nothing more is read meanwhile."""
+    _pause: asyncio.TimerHandle | None = None
+    """There while the peer has sent more frames than it may, and nothing is read."""
+    _pong: bytes | None = None
+    """The last pong that could not be sent yet."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # How many frames may come before anybody looks how long that took, and when somebody did last.
+        self._room: float = config.frames_per_minute or math.inf
+        self._looked = self.loop.time()
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
@@ -82,6 +278,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
         # Or the two would hold each other, and the session, until the garbage collector comes by.
         self._take = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """What has been read and not parsed is of no interest any more."""
+        self._unparsed = memoryview(b"")
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
 
     async def send_frames(self, together: list[Sent]) -> None:
         """Sends text frames with one write: each write is a system call, and a busy session makes many small frames.
@@ -123,9 +327,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 # A peer may have reset the connection, and nobody has read that yet.
                 with suppress(OSError):
                     self.transport.write_eof()
-            if self.read_paused:
-                self.read_paused = False
-                self.transport.resume_reading()
+            self._forget()
+            self.read_paused = self._held = False
+            self.transport.resume_reading()
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -140,31 +344,117 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 len(payload) <= self.config.ws_max_size
                 and self.conn.state is State.OPEN
                 and self.conn.current_size is None
+                and not self._unparsed
             ):
                 # What nearly every read is. The parser, which takes anything, takes several times as long.
                 self.curr_msg_data_type = "text"
                 self.frames = [payload]
                 self.send_receive_event_to_app()
+                self._room -= 1
+                if self._room < 0:
+                    self._count()
                 return
-        super().data_received(data)
+        if self._unparsed or len(data) > PIECE:
+            self._unparsed = memoryview(bytes(self._unparsed) + data)
+            self._go_on()
+        else:
+            self._parse(data)
+
+    @property
+    def _deaf(self) -> bool:
+        """Whether nothing may be parsed for now."""
+        return self.read_paused or self._held or self._pause is not None
+
+    def _go_on(self) -> None:
+        """Parses what has been read, as far as that may be now; reads on once all of it is."""
+        while self._unparsed and not self._deaf and not self.transport.is_closing():
+            piece, self._unparsed = bytes(self._unparsed[:PIECE]), self._unparsed[PIECE:]
+            self._parse(piece)
+        if self.transport.is_closing():
+            self._unparsed = memoryview(b"")
+        elif self._unparsed or self._deaf:
+            self.transport.pause_reading()
+        else:
+            self._unparsed = memoryview(b"")
+            self.transport.resume_reading()
+
+    def _parse(self, data: bytes) -> None:
+        self.conn.receive_data(data)
+        if self.conn.parser_exc is not None:
+            self.handle_parser_exception()
+            return
+        self._room -= len(self.conn.events)
+        self.handle_events()
+        if self._room < 0 and not self._lingers:
+            self._count()
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # A request that is no handshake, or too long a one: websockets has the answer ready, uvicorn never looks.
             self.handshake_complete = self.close_sent = True
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 
+    def _count(self) -> None:
+        """All frames that could come without another look have come. Lets in as many as the time since the last look
+        is good for, a minute's at the most; reads no more where those have come too, until there is room for one."""
+        most = self.config.frames_per_minute
+        now = self.loop.time()
+        self._room = min(self._room + (now - self._looked) * most / 60, most)
+        self._looked = now
+        if self._room < 0 and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._pause = self.loop.call_later((1 - self._room) * 60 / most, self._unpause)
+
+    def _unpause(self) -> None:
+        self._pause = None
+        self._count()
+        self._go_on()
+
     def hold(self) -> None:
         """Reads nothing more until `shutdown`, so that no command begins a reply whose end nobody would hear of."""
-        if self.handshake_complete and not self.read_paused and not self.transport.is_closing():
-            self.read_paused = self._held = True
+        if self.handshake_complete and not self._lingers and not self.transport.is_closing():
+            self._held = True
             self.transport.pause_reading()
 
     async def receive(self) -> Any:
+        """What uvicorn does, but that there may be other reasons not to read."""
         message = await self.queue.get()
-        if self.read_paused and not self._held and self.queue.empty():
+        if self.read_paused and self.queue.empty():
             self.read_paused = False
-            self.transport.resume_reading()
+            if self._unparsed:
+                # Not now: what is parsed must not overtake this message.
+                self.loop.call_soon(self._go_on)
+            elif self._pause is None and not self._held:
+                self.transport.resume_reading()
         return message
+
+    def handle_cont(self, event: Frame) -> None:
+        # As one: there may be as many as one likes of no size at all.
+        if not isinstance(self.frames[0], bytearray):
+            self.frames = [bytearray(self.frames[0])]  # type: ignore[list-item]  # may grow
+        self.frames[0] += event.data
+        if event.fin:
+            self.send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        pongs = self.conn.data_to_send()
+        if self.writable.is_set() or self.conn.state is not State.OPEN:
+            self.transport.write(b"".join(pongs))
+        elif pongs:
+            # The peer does not read. The last one answers them all (RFC 6455, section 5.5.3).
+            self._pong = pongs[-1]
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._pong is not None:
+            pong, self._pong = self._pong, None
+            if self.conn.state is State.OPEN and not self.transport.is_closing():
+                self.transport.write(pong)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        if not self.disconnected:
+            # What closes waits for a peer that may never read again.
+            self.loop.call_later(self.config.send_seconds, self.transport.abort)
 
     def shutdown(self) -> None:
         if not self.handshake_complete or self.close_sent:
@@ -184,6 +474,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         """The peer has not answered a ping. It may never read again, and a plain close would wait for it."""
+        if self._deaf:
+            # Or it has, and nobody has listened.
+            assert self.ping_timeout is not None
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+            return
         super().keepalive_timeout()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
@@ -220,19 +515,29 @@ def _framed(text: str) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8) + payload
 
 
-def uvicorn_config(app: ASGIApp, max_frame: int) -> Config:
-    """How Backchat runs an application. No permessage-deflate: it multiplies memory and lets a bomb in."""
-    return Config(
-        app,
-        ws=WebSocketProtocol,
-        ws_max_size=max_frame,
-        ws_per_message_deflate=False,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+def uvicorn_config(app: ASGIApp, settings: Settings, connections: int | None = None) -> ServerConfig:
+    """How Backchat runs an application, with as many connections at a time as the settings say, or fewer. No
+    permessage-deflate: it multiplies memory and lets a bomb in."""
+    return ServerConfig(app, settings, settings.connections if connections is None else connections)
+
+
+def allow_files(connections: int) -> int:
+    """Lets this process have as many open files as the system allows, and returns how many connections they suffice
+    for: `connections` at the most."""
+    if sys.platform == "win32":
+        return connections
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_FILES if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # Some systems have a lower limit than they say.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    return max(1, min(connections, soft - SPARE_FILES))
 
 
 class BackchatServer(Server):

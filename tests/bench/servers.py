@@ -45,7 +45,8 @@ def allow_files(number: int) -> None:
 
 def backchat(data: Path, *options: str, port: int = 0) -> list[str]:
     """The module and the arguments of `backchat serve` on a data directory."""
-    return ["backchat", "serve", "--port", str(port), "--data", str(data), *options]
+    rates = ("--frames-per-minute", "0", "--commands-per-minute", "0")
+    return ["backchat", "serve", "--port", str(port), "--data", str(data), *rates, *options]
 
 
 def echo(port: int = 0) -> list[str]:
@@ -54,9 +55,9 @@ def echo(port: int = 0) -> list[str]:
 
 
 def _uvicorn_settings() -> dict[str, Any]:
-    """All that Backchat sets of uvicorn, but for what it adds to the WebSocket protocol."""
-    set_, plain = uvicorn_config(_no_app, Settings().max_frame), Config(_no_app)
-    names = (signature(Config).parameters.keys() & vars(plain).keys()) - {"app", "ws"}
+    """All that Backchat sets of uvicorn, but for what it adds to the protocols."""
+    set_, plain = uvicorn_config(_no_app, Settings()), Config(_no_app)
+    names = (signature(Config).parameters.keys() & vars(plain).keys()) - {"app", "http", "ws"}
     changed = {name: getattr(set_, name) for name in names if getattr(set_, name) != getattr(plain, name)}
     return {**changed, "ws": "websockets-sansio"}
 

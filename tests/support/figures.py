@@ -6,13 +6,14 @@ from typing import Final, Protocol
 import pytest
 
 FIGURE: Final = "figure"
-"""The property of a test's report that holds `[promise, what, number]`."""
+"""The property of a test's report that holds `[promise, what, number, most]`."""
 
 
 class Figure(Protocol):
-    """Adds `number` to what has been counted of `what` for a promise, `G1` to `G10`."""
+    """Adds `number` to what has been counted of `what` for a promise, `G1` to `G10`; or keeps the greatest, with
+    `most`."""
 
-    def __call__(self, promise: str, what: str, number: int) -> None: ...
+    def __call__(self, promise: str, what: str, number: int, *, most: bool = False) -> None: ...
 
 
 def table(reports: Iterable[pytest.TestReport]) -> Sequence[str]:
@@ -23,8 +24,9 @@ def table(reports: Iterable[pytest.TestReport]) -> Sequence[str]:
             # A report comes once for each phase of a test, and has all of its properties from the one on.
             if name == FIGURE and report.when == "call":
                 assert isinstance(value, list)
-                promise, what, number = value
-                found[promise, what] = found.get((promise, what), 0) + number
+                promise, what, number, most = value
+                before = found.get((promise, what), 0)
+                found[promise, what] = max(before, number) if most else before + number
     if not found:
         return []
     rows = sorted(found.items(), key=lambda item: (int(item[0][0][1:]), item[0][1]))

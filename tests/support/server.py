@@ -41,7 +41,7 @@ class Running:
         self._socket = listen("127.0.0.1", 0)
         self.port: int = self._socket.getsockname()[1]
         self._server = _QuietServer(
-            uvicorn_config(self.backchat.asgi, settings.max_frame),
+            uvicorn_config(self.backchat.asgi, settings),
             started=lambda: None,
             drain=self.backchat.drain,
         )
@@ -78,9 +78,11 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(data: Path, **options: Any) -> AsyncIterator[Running]:
-    """A server on `data`, with an echo that does not dawdle unless told to; `clock` tells it the time."""
+    """A server on `data`, with an echo that does not dawdle, and without rates, unless told to; `clock` tells it the
+    time."""
     clock = options.pop("clock", time.time)
-    server = Running(msgspec.structs.replace(Settings(data=data, echo_delay=0), **options), clock)
+    settings = Settings(data=data, echo_delay=0, frames_per_minute=0, commands_per_minute=0)
+    server = Running(msgspec.structs.replace(settings, **options), clock)
     try:
         await server.started()
         yield server
