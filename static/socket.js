@@ -24,6 +24,7 @@ export class SessionSocket extends EventTarget {
   #trying = null; // the name to go by, unless the server refuses it
   #requests = new Map();
   #lastRequest = 0;
+  #later = 0; // the timer of the lines that the server did not take yet
 
   constructor(id, position) {
     super();
@@ -34,6 +35,7 @@ export class SessionSocket extends EventTarget {
     this.#line.addEventListener("frame", ({ detail }) => this.#receive(detail));
     this.#line.addEventListener("state", ({ detail }) => {
       this.#rejectAll();
+      if (detail.state !== "open") this.#forgetLater();
       this.#tell("state", detail);
     });
     this.#line.connect();
@@ -48,6 +50,7 @@ export class SessionSocket extends EventTarget {
   close() {
     this.#line.close();
     this.#rejectAll();
+    this.#forgetLater();
   }
 
   // The view can no longer be trusted: attach anew and take a snapshot.
@@ -64,7 +67,7 @@ export class SessionSocket extends EventTarget {
 
   submit(text, { ifRevision, typed = true } = {}) {
     const opId = crypto.getRandomValues(new Uint32Array(4)).join("-");
-    const submit = { op_id: opId, text, typed, at: Date.now(), sent: this.state === "open" };
+    const submit = { op_id: opId, text, typed, at: Date.now(), sent: this.#sends };
     if (ifRevision !== undefined) submit.if_revision = ifRevision;
     this.#keep([...this.pending, submit]);
     if (submit.sent) this.#sendSubmit(submit);
@@ -72,8 +75,8 @@ export class SessionSocket extends EventTarget {
 
   // A line that was held back is sent after all.
   release(opId) {
-    this.#keep(released(this.pending, opId, Date.now(), this.state === "open"));
-    if (this.state === "open") this.#sendSubmit(this.pending.find((submit) => submit.op_id === opId));
+    this.#keep(released(this.pending, opId, Date.now(), this.#sends));
+    if (this.#sends) this.#sendSubmit(this.pending.find((submit) => submit.op_id === opId));
   }
 
   // It is not to be sent any more.
@@ -103,8 +106,12 @@ export class SessionSocket extends EventTarget {
     this.#tell("pending");
   }
 
+  // Whether what is submitted is sent at once: never past a line that has to wait.
+  get #sends() { return this.state === "open" && !this.#later; }
+
   #sendAll() {
-    const { pending, send } = connected(this.pending, Date.now());
+    this.#forgetLater();
+    const { pending, send } = connected(this.pending.map(({ waits, ...line }) => line), Date.now());
     this.#keep(pending);
     if (this.state !== "open") return; // whoever heard it may have closed it
     send.forEach((submit) => this.#sendSubmit(submit));
@@ -113,7 +120,18 @@ export class SessionSocket extends EventTarget {
   #sendSubmit({ op_id, text, if_revision }) {
     // The op_id doubles as the request's id, so that a reply finds its line on whichever connection it comes.
     this.#line.send({ jsonrpc: "2.0", id: op_id, method: "submit", params: { op_id, text, if_revision } });
-    this.#line.expect(() => !this.pending.some((submit) => submit.op_id === op_id));
+    this.#line.expect(() => this.#later || !this.pending.some((submit) => submit.op_id === op_id));
+  }
+
+  // Too much at once: nothing of it was done. All that is pending goes out again, in its order, when the server said.
+  #sendLater(opId, seconds) {
+    this.#keep(this.pending.map((line) => (line.op_id === opId ? { ...line, waits: true } : line)));
+    this.#later ||= setTimeout(() => this.#sendAll(), seconds * 1000);
+  }
+
+  #forgetLater() {
+    clearTimeout(this.#later);
+    this.#later = 0;
   }
 
   #address() {
@@ -178,6 +196,7 @@ export class SessionSocket extends EventTarget {
   #settle(opId, outcome) {
     const submit = this.pending.find((one) => one.op_id === opId);
     if (!submit) return;
+    if (outcome.error?.data?.code === "rate_limited") return this.#sendLater(opId, outcome.error.data.retry_after);
     this.#keep(this.pending.filter((one) => one !== submit));
     this.#tell("settled", { submit, ...outcome });
   }

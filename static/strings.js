@@ -201,6 +201,7 @@ export const connection = {
 
   unsentLines: "Not sent yet",
   sending: "Sending…",
+  waits: "That was much at once; this goes out in a moment",
   notSent: "Not sent yet",
   unconfirmed: "Not confirmed yet; it may have arrived",
   held: (milliseconds) => `Written ${ago(milliseconds)} and not sent since. Is it still meant?`,

@@ -41,7 +41,7 @@ class UnsentLines extends HTMLElement {
     const item = h("li", {}, h("div", { class: "text", dir: "auto" }, text), h("div", { class: "about" }, mark, send, back));
     item.draw = (line, connected) => {
       if (line.held) say(mark, strings.held(Date.now() - at));
-      else if (connected) say(mark, strings.sending);
+      else if (connected) say(mark, line.waits ? strings.waits : strings.sending);
       else say(mark, line.sent ? strings.unconfirmed : strings.notSent);
       item.classList.toggle("held", Boolean(line.held));
       hide(send, !line.held, () => tell(this, "leave"));

@@ -1,7 +1,8 @@
 // Submitted lines that the server has not acknowledged. Pure, like transcript.js.
 //
-// One is {op_id, text, typed, at, if_revision?, sent?, held?}: `typed` by a person, or a button's; written `at` (milliseconds); `sent`
-// once it was on a connection, so that it may have arrived; `held` while the person is asked whether it is still meant.
+// One is {op_id, text, typed, at, if_revision?, sent?, held?, waits?}: `typed` by a person, or a button's; written `at` (milliseconds); `sent`
+// once it was on a connection, so that it may have arrived; `held` while the person is asked whether it is still meant; it `waits`
+// where the server would not take it yet.
 
 const OLD = 3_600_000; // after an hour one no longer expects a line to be sent by itself
 

@@ -9,6 +9,8 @@ import httpx
 import pytest
 from playwright.async_api import WebSocket, expect
 
+from backchat.limits import caller
+from backchat.names import OWNER
 from tests.browser.chromium import NETWORK, Person, Sent, Tab, each
 from tests.browser.setting import SAILING, Given, Serve, session
 from tests.browser.wire import Wire
@@ -582,3 +584,21 @@ async def test_the_list_is_live_after_the_sign_in_too(serve: Serve, given: Given
     async with httpx.AsyncClient(base_url=server.http, trust_env=False, headers=headers) as http:
         assert (await http.post("/api/sessions", json={"title": "Another"})).status_code == 201
     await expect(tab.links).to_have_count(2)
+
+
+async def test_lines_that_the_server_would_not_take_yet_wait_and_go_out_in_their_order(
+    serve: Serve, given: Given, user: Person
+) -> None:
+    given(SAILING)
+    server = await serve(commands_per_minute=60)
+    tab = await user.opens(server.http)
+    await tab.connected()
+    for _ in range(60):
+        server.backchat._commands.take(caller({"client": ("127.0.0.1", 1)}, OWNER))
+    await tab.submit("one")
+    await expect(tab.pending).to_contain_text("That was much at once; this goes out in a moment")
+    await tab.submit("two")
+    await tab.shows(*SAID, "one", "one", "two", "two")
+    await expect(tab.pending).to_be_hidden()
+    # Nothing was given up for lost meanwhile.
+    assert len(tab.sockets) == 1
