@@ -4,8 +4,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -247,8 +247,15 @@ class Backchat:
             return
         outbox = Outbox(self._limits.outbox_frames, self._limits.outbox_characters)
         self._counts.watchers += 1
-        with self._users.present(admission, lambda error: outbox.close(error.close, str(error))):
+
+        def end(error: BackchatError) -> None:
+            outbox.close(error.close, str(error))
+
+        self._users.enter(admission, end)
+        try:
             await watch(websocket, self._watchers.of(admission.owner), outbox, self._limits.send_seconds)
+        finally:
+            self._users.leave(end)
 
     async def _socket(self, websocket: WebSocket) -> None:
         # Accepted first: only an open WebSocket can be told a close code.
@@ -269,29 +276,34 @@ class Backchat:
                 connection = Connection(
                     websocket, session, name, self._rendering, self._limits, self._counts, take_command
                 )
-                with self._users.present(admission, connection.end), self._told(websocket, connection, session):
+                # Not as contexts: each would be a frame more, for as long as the connection lasts.
+                self._users.enter(admission, connection.end)
+                began = self._opened(websocket, connection, session)
+                try:
                     await connection.serve(after, log)
+                finally:
+                    self._users.leave(connection.end)
+                    self._closed(connection, session, began)
         except BackchatError as error:
             await close(websocket, error.close, str(error), self._settings.send_seconds)
 
-    @contextmanager
-    def _told(self, websocket: WebSocket, connection: Connection, session: Session) -> Iterator[None]:
-        """Counts a connection, and has its beginning and its end in the log."""
+    def _opened(self, websocket: WebSocket, connection: Connection, session: Session) -> float:
         self._counts.connections += 1
-        began = time.monotonic()
-        who, client = connection.who.connection, None if websocket.client is None else websocket.client.host
-        facts = {"connection": who, "session": session.id, "owner": session.owner, "client": client}
-        tell(_log, logging.INFO, "connection opened", **facts)
-        try:
-            yield
-        finally:
-            code = None if connection.outbox.closing is None else connection.outbox.closing[0]
-            if code == TOO_SLOW:
-                self._counts.slow += 1
-            tell(
-                _log, logging.INFO, "connection closed", connection=who, session=session.id, code=code,
-                seconds=time.monotonic() - began,
-            )  # fmt: skip
+        client = None if websocket.client is None else websocket.client.host
+        tell(
+            _log, logging.INFO, "connection opened", connection=connection.who.connection, session=session.id,
+            owner=session.owner, client=client,
+        )  # fmt: skip
+        return time.monotonic()
+
+    def _closed(self, connection: Connection, session: Session, began: float) -> None:
+        code = None if connection.outbox.closing is None else connection.outbox.closing[0]
+        if code == TOO_SLOW:
+            self._counts.slow += 1
+        tell(
+            _log, logging.INFO, "connection closed", connection=connection.who.connection, session=session.id,
+            code=code, seconds=time.monotonic() - began,
+        )  # fmt: skip
 
 
 def create_app(settings: Settings) -> Starlette:

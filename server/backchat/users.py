@@ -8,8 +8,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -115,14 +114,13 @@ class Users:
             self._looking = asyncio.get_running_loop().create_task(self._look())
         await asyncio.shield(self._looking)
 
-    @contextmanager
-    def present(self, admission: Admission, closed: Closed) -> Iterator[None]:
-        """While the context lasts, `closed` is called should the admission come to nothing."""
+    def enter(self, admission: Admission, closed: Closed) -> None:
+        """From now on `closed` is called, once, should the admission come to nothing."""
         self._present[closed] = admission.key
-        try:
-            yield
-        finally:
-            self._present.pop(closed, None)
+
+    def leave(self, closed: Closed) -> None:
+        """The opposite of `enter`."""
+        self._present.pop(closed, None)
 
     async def _look(self) -> None:
         try:
