@@ -200,7 +200,7 @@ MIGRATIONS: Final = (
         created_at REAL NOT NULL
     ) WITHOUT ROWID;
 
-    CREATE INDEX session_owner ON session (owner) WHERE deleted_at IS NULL;
+    CREATE INDEX session_owner ON session (owner, deleted_at);
     """,
 )
 
@@ -601,7 +601,8 @@ class Database:
     def summaries(self, owner: str, ids: Sequence[str]) -> list[Summary]:
         """See `Store.summaries`."""
         rows = self._db.execute(
-            f"SELECT {_SUMMARY} FROM json_each(?2) JOIN session s ON s.id = json_each.value {_LATEST}"  # noqa: S608 - constants
+            # The other way round all sessions would be looked at.
+            f"SELECT {_SUMMARY} FROM json_each(?2) CROSS JOIN session s ON s.id = json_each.value {_LATEST}"  # noqa: S608 - constants
             " WHERE s.owner = ?1 AND s.deleted_at IS NULL",
             (owner, _encode(ids).decode()),
         )
