@@ -44,6 +44,7 @@ ORDER = [
     "hub.local",
     "sessions",
     "importer",
+    "upkeep",
     "registry",
     "highlighting",
     "markdown",

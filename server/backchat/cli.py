@@ -1,4 +1,5 @@
-"""The command line: `backchat serve`, `backchat import`, `backchat token`, `backchat models`."""
+"""The command line: `backchat serve`, `backchat import`, `backchat token`, `backchat backup`,
+`backchat check`, `backchat models`."""
 
 import asyncio
 import gc
@@ -340,6 +341,48 @@ def _database(data: Path | None) -> Iterator["Database"]:
             yield database
     except sqlite3.Error as error:
         raise DataDirectoryError(f"Cannot use the data directory {directory}: {error}.") from error
+
+
+@cli.command()
+@_data
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(data: Path | None, file: Path) -> None:
+    """Copy the database to FILE, which must not be there yet. A server may be running on the same data.
+
+    To put a copy back, stop the server, delete backchat.db-wal and backchat.db-shm, and put it in place as backchat.db.
+    """
+    from backchat.upkeep import back_up
+    from backchat.views import counted
+
+    counts = back_up(data or default_data(), file)
+    size = file.stat().st_size / 1e6
+    click.echo(
+        f"{counted(counts.sessions, 'session')}, {counted(counts.messages, 'message')}, {size:,.1f} MB  ({file})"
+    )
+
+
+@cli.command()
+@_data
+def check(data: Path | None) -> int:
+    """Look whether all is well with the database: a line for each problem, and a status that is not 0 if there is one.
+    Nothing is changed. A server may be running on the same data.
+    """
+    from backchat.upkeep import check as checked
+    from backchat.views import counted
+
+    directory = data or default_data()
+    problems = 0
+
+    def tell(problem: str) -> None:
+        nonlocal problems
+        problems += 1
+        click.echo(problem)
+
+    counts = checked(directory, tell)
+    found = counted(problems, "problem") if problems else "No problem"
+    looked_at = f"{counted(counts.sessions, 'session')}, {counted(counts.messages, 'message')}"
+    click.echo(f"{found} in {looked_at}  (data in {directory})")
+    return 1 if problems else 0
 
 
 @cli.command("import")

@@ -396,6 +396,13 @@ class DataDirectoryError(BackchatError):
     status = 500
 
 
+class BackupFailed(BackchatError):
+    """A backup that cannot be written, or that would overwrite something."""
+
+    name = "backup_failed"
+    status = 500
+
+
 class SettingError(BackchatError):
     """A setting that makes no sense, or that would be unsafe."""
 

@@ -28,7 +28,7 @@ from tests.support.checkers import (
     replays,
     untorn,
 )
-from tests.support.client import Json, client, eventually
+from tests.support.client import PATIENCE, Json, client, eventually
 from tests.support.crowd import Crowd, Server
 from tests.support.figures import Figure
 from tests.test_cli import Served, serving, unix
@@ -64,8 +64,9 @@ async def killed(data: Path, seed: int, *, kills: int = KILLS, planted: str = OF
                 for crowd in crowds:
                     crowd.open(served)
                 if life == kills:
-                    await acting
-                    return [Survived(crowd, await crowd.end()) for crowd in crowds]
+                    async with asyncio.timeout(3 * PATIENCE):
+                        await acting
+                        return [Survived(crowd, await crowd.end()) for crowd in crowds]
                 much = SESSIONS * CLIENTS * STEPS * (life + random.random()) / (kills + 1)
                 await eventually(lambda: acting.done() or sum(crowd.taken for crowd in crowds) >= much)  # noqa: B023
                 await asyncio.sleep(random.uniform(0, 0.02))

@@ -25,7 +25,7 @@ from backchat import sessions
 from backchat.errors import DataDirectoryError
 from tests.promises.test_histories import transcript
 from tests.support.checkers import Broken, History, exactly_once, gapless, read_log, real_time, replays
-from tests.support.client import Client, Json, Refused, client, eventually
+from tests.support.client import PATIENCE, Client, Json, Refused, client, eventually
 from tests.support.crowd import Crowd
 from tests.support.faults import Trouble
 from tests.support.figures import Figure
@@ -139,7 +139,7 @@ async def troubled(data: Path, seed: int) -> tuple[Crowd, list[History], int]:
     """A crowd on a server whose disk fails now and then, and how often something failed for it."""
     random = Random(seed)
     crowd = Crowd(data, seed, clients=8, steps=40)
-    async with running(data, echo_delay=0.001, queue_messages=3) as server:
+    async with asyncio.timeout(3 * PATIENCE), running(data, echo_delay=0.001, queue_messages=3) as server:
         trouble = Trouble(server)
         crowd.open(server)
         acting = asyncio.create_task(crowd.act())

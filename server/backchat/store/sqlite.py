@@ -282,6 +282,29 @@ class Database:
             self._db.close()
             raise
 
+    @classmethod
+    def reading(cls, directory: Path) -> Self:
+        """One that changes nothing. Raises DataDirectoryError where there is no database, or one of another version."""
+        self = cls.__new__(cls)
+        self.path = directory / "backchat.db"
+        self.behind, self._epoch = False, 0
+        self._db = read_only(self.path)
+        try:
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            self._refuse_newer(version)
+            if version < len(MIGRATIONS):
+                raise DataDirectoryError(
+                    f"The database {self.path} was written by an older version of Backchat; `backchat serve` brings it"
+                    " up to date."
+                )
+        except FAILURES as error:
+            self._db.close()
+            raise DataDirectoryError(f"Cannot use the database {self.path}: {explained(error)}.") from error
+        except DataDirectoryError:
+            self._db.close()
+            raise
+        return self
+
     def __enter__(self) -> Self:
         return self
 
@@ -296,8 +319,7 @@ class Database:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == len(MIGRATIONS):
             return
-        if version > len(MIGRATIONS):
-            raise DataDirectoryError(f"The database {self.path} was written by a newer version of Backchat.")
+        self._refuse_newer(version)
         with self._transaction("BEGIN EXCLUSIVE"):
             # Another process may have come first.
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -305,6 +327,10 @@ class Database:
                 for statement in script.split(";"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {number}")
+
+    def _refuse_newer(self, version: int) -> None:
+        if version > len(MIGRATIONS):
+            raise DataDirectoryError(f"The database {self.path} was written by a newer version of Backchat.")
 
     def begin_epoch(self) -> Epochs:
         """Begins an epoch: what this object writes from now on belongs to it. Raises DataDirectoryError."""
@@ -727,6 +753,18 @@ def _event(row: tuple[Any, ...]) -> Event:
     if decoder is None:
         raise SessionUnreadable(f"This version of Backchat does not know an event in it: {kind}, version {version}.")
     return Event(revision, at, head, decoder.decode(body), Cause(op_id, command, actor, name))
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, to a database that is there. Raises DataDirectoryError."""
+    if not path.is_file():
+        raise DataDirectoryError(f"There is no database in {path.parent}.")
+    try:
+        return sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+        )
+    except sqlite3.Error as error:
+        raise DataDirectoryError(f"Cannot use the database {path}: {error}.") from error
 
 
 def explained(error: Exception) -> str:
