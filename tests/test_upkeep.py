@@ -3,19 +3,25 @@
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
+from itertools import count
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
+from backchat import upkeep
+from backchat.errors import BackupFailed
 from backchat.names import OWNER
 from backchat.store import sqlite
-from backchat.upkeep import check
+from backchat.upkeep import back_up, check
 from tests.support.client import Json, Refused, client, eventually
+from tests.support.histories import History
 from tests.support.server import running
 from tests.test_cli import Ended, Served, is_one_clear_line, run, serving, unix
+from tests.test_store import commits
 
 
 async def lived(data: Path) -> list[str]:
@@ -144,6 +150,57 @@ async def test_a_backup_that_cannot_be_written_leaves_nothing_behind(tmp_path: P
     (tmp_path / "data" / "backchat.db").write_bytes(b"no database" * 1000)
     is_one_clear_line(await run("backup", tmp_path / "copy", "--data", tmp_path / "data"), "not a database")
     assert names(tmp_path) == {"data"}
+
+
+def between(patch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Has something happen after each of the many steps in which a backup is made."""
+
+    class Source(sqlite3.Connection):
+        def backup(self, target: sqlite3.Connection, **_: Any) -> None:
+            super().backup(target, pages=1, progress=lambda *_: happens())
+
+    def connect(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, factory=Source)
+
+    patch.setattr(upkeep, "read_only", connect)
+
+
+async def test_a_backup_is_of_one_moment_and_does_not_begin_again_when_somebody_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lived(tmp_path)
+    before = dump(tmp_path / "backchat.db")
+    with sqlite.Database(tmp_path) as database:
+        steps = count()
+
+        def write() -> None:
+            number = next(steps)
+            if number < 50:
+                assert database.write(commits(History("x"), f"s{number}")) == [None]
+
+        between(monkeypatch, write)
+        back_up(tmp_path, tmp_path / "copy.db")
+    assert next(steps) > 5
+    assert dump(tmp_path / "copy.db") == before != dump(tmp_path / "backchat.db")
+
+
+async def test_a_backup_that_fails_on_the_way_leaves_nothing_behind_and_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lived(tmp_path / "data")
+
+    def fail() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    between(monkeypatch, fail)
+    with pytest.raises(BackupFailed, match="disk I/O error"):
+        back_up(tmp_path / "data", tmp_path / "copy")
+    assert names(tmp_path) == {"data"}
+    between(monkeypatch, lambda: (tmp_path / "copy").write_text("mine"))
+    with pytest.raises(BackupFailed, match="already"):
+        back_up(tmp_path / "data", tmp_path / "copy")
+    assert names(tmp_path) == {"data", "copy"}
+    assert (tmp_path / "copy").read_text() == "mine"
 
 
 @pytest.mark.parametrize("command", [["backup", "{copy}"], ["check"]], ids=["backup", "check"])
