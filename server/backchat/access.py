@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -18,6 +19,8 @@ COOKIE: Final = "backchat_token"
 MOST_LOGGED: Final = 100
 """How many different refusals are logged."""
 _SAFE: Final = {"GET", "HEAD"}
+_HOST: Final = re.compile(r"([^\s:@/\[\]%]+|\[[0-9a-fA-F.]*:[0-9a-fA-F:.]*\])(?::[0-9]+)?")
+"""A name or an address, and perhaps a port (RFC 3986, section 3.2)."""
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -87,11 +90,11 @@ class AccessMiddleware:
         """An ASGI application."""
         if scope["type"] in ("http", "websocket"):
             headers = Headers(scope=scope)
-            host = headers.get("host", "")
             try:
+                host = _only(headers, "host") or ""
                 self._access.check_host(host)
                 if scope["type"] == "websocket" or scope["method"] not in _SAFE:
-                    self._access.check_origin(scope["scheme"], host, headers.get("origin"))
+                    self._access.check_origin(scope["scheme"], host, _only(headers, "origin"))
                 elif headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith("/api/"):
                     # A page elsewhere cannot read the answer, but its time could tell what a search finds.
                     self._access.check_origin(scope["scheme"], host, headers.get("origin", "null"))
@@ -130,12 +133,19 @@ def retry_after(error: BackchatError) -> str | None:
     return None if seconds is None else str(max(1, math.ceil(seconds)))
 
 
+def _only(headers: Headers, name: str) -> str | None:
+    """The one value of a header that nobody sends twice; None where it is missing. Raises Forbidden."""
+    values = headers.getlist(name)
+    if len(values) > 1:
+        # Whatever stands in front of this server may have gone by another of them (RFC 9112, section 3.2).
+        raise Forbidden(f"A request has one {name.capitalize()} at the most.")
+    return values[0] if values else None
+
+
 def _name(host: str) -> str:
-    """A Host header without its port."""
-    name, separator, port = host.rpartition(":")
-    if not separator or not port.isdigit() or (":" in name and not name.endswith("]")):
-        name = host
-    return name.lower()
+    """A Host header without its port; empty where it is none."""
+    found = _HOST.fullmatch(host)
+    return "" if found is None else found[1].lower()
 
 
 def _shown(value: str) -> str:

@@ -21,6 +21,11 @@ NAME_CHARACTERS: Final = 64
 """How much of a name out of a file a sentence about it repeats."""
 
 
+MOST_MESSAGES: Final = 200_000
+"""How many messages, or nodes of a tree, one session of a file may have: they are committed at once, and whatever else
+is to be committed waits meanwhile."""
+
+
 class Broken(Exception):
     """A session that cannot be read; the message says why. `place` says where it stands, in a file of several."""
 
@@ -54,6 +59,12 @@ def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An `object_pairs_hook` that tells objects with a doubled name from the others."""
     value = dict(pairs)
     return value if len(value) == len(pairs) else Doubled(value)
+
+
+def check_number(values: Collection[Any]) -> None:
+    """Raises Broken where there are more messages than one session may have."""
+    if len(values) > MOST_MESSAGES:
+        raise Broken(f"it has {len(values):,} messages, and {MOST_MESSAGES:,} are the most that one session may have")
 
 
 # Fields: what is meant here is taken, all else is kept as it is.
@@ -122,6 +133,7 @@ def nodes_of(value: Any, what: str) -> dict[str, dict[str, Any]]:
         raise Broken(f"{what} is no object")
     if not value:
         raise Broken(f"{what} is empty")
+    check_number(value)
     if isinstance(value, Doubled):
         raise Broken(f"{what} has two nodes with one id")
     ids: dict[str, str] = {}

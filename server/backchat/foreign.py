@@ -12,7 +12,7 @@ import msgspec
 
 from backchat import chatgpt, openwebui, portable
 from backchat.errors import InvalidParams
-from backchat.exports import Broken, Imported, is_count, is_text, is_time, named, object_of, taken
+from backchat.exports import Broken, Imported, check_number, is_count, is_text, is_time, named, object_of, taken
 from backchat.frames import check_value
 from backchat.transcript import Created, Message, chained
 
@@ -121,6 +121,7 @@ def _listed(values: list[Any], now: float) -> Iterator[Imported | Broken]:
 
 
 def _bare(values: list[Any], now: float) -> Imported:
+    check_number(values)
     messages = chained(messages_of(values, now, nul=True))
     return Imported(id=None, created=Created(created_at=now), messages=messages, head=len(messages), updated_at=None)
 
@@ -132,6 +133,7 @@ def _stored(value: dict[str, Any], now: float) -> Imported:
         raise Broken("its session_id is no text")
     if not isinstance(messages, list):
         raise Broken("its messages are no list")
+    check_number(messages)
     extra = {name: field for name, field in value.items() if name not in ("session_id", "messages")}
     check_value(extra, nul=True)
     created_at = taken(extra, "created_at", is_time)

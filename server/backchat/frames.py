@@ -164,13 +164,13 @@ def check_content(content: list[dict[str, Any]]) -> None:
     check_value(content)
 
 
-def check_value(value: Any, *, nul: bool = False) -> None:
-    """Raises InvalidParams where JSON is nested deeper than DEEPEST, holds a number beyond any float, a lone
+def check_value(value: Any, *, nul: bool = False, deepest: int = DEEPEST) -> None:
+    """Raises InvalidParams where JSON is nested deeper than `deepest`, holds a number beyond any float, a lone
     surrogate or (unless `nul`) a NUL."""
     layer, depth = [value], 0
     while layer:
-        if depth > DEEPEST:
-            raise InvalidParams(f"This is nested more than {DEEPEST} levels deep.")
+        if depth > deepest:
+            raise InvalidParams(f"This is nested more than {deepest} levels deep.")
         below: list[Any] = []
         for item in layer:
             if isinstance(item, str):

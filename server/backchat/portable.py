@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from backchat.commands import WHITE_SPACE
 from backchat.errors import InvalidParams
-from backchat.exports import Broken, Imported, is_count, is_time
-from backchat.frames import check_value
+from backchat.exports import Broken, Imported, check_number, is_count, is_time
+from backchat.frames import DEEPEST, check_value
 from backchat.transcript import (
     Added,
     Created,
@@ -39,6 +39,8 @@ MOST_NAME: Final = 80
 """How many characters the name of a file has, before its ending."""
 MOST_NAME_BYTES: Final = 240
 """How many bytes: file systems end at 255."""
+WRAPPED: Final = 5
+"""How many levels deeper than in another program's file its fields may stand in one of ours."""
 MOST_WAITING: Final = 1000
 """How many messages may wait in a file: each takes time in proportion to those before it."""
 
@@ -191,12 +193,15 @@ def _check(value: dict[str, Any]) -> None:
     # Each content by itself may be as deep as one that a client sends.
     messages = value.get("messages")
     queue = value.get("queue")
+    if isinstance(messages, list):
+        check_number(messages)
     for one in messages if isinstance(messages, list) else ():
         for part in one.values() if isinstance(one, dict) else (one,):
             check_value(part, nul=True)
     for one in queue if isinstance(queue, list) else (queue,):
         check_value(one, nul=True)
-    check_value({name: part for name, part in value.items() if name not in ("messages", "queue")}, nul=True)
+    rest = {name: part for name, part in value.items() if name not in ("messages", "queue")}
+    check_value(rest, nul=True, deepest=DEEPEST + WRAPPED)
 
 
 def _message(number: int, exported: Exported) -> Added:
