@@ -545,7 +545,9 @@ class Database:
     def catch_up(self) -> None:
         """Takes some of what was left for later into the index that is searched. Raises sqlite3.Error."""
         with self._transaction("BEGIN IMMEDIATE"):
-            self.behind = search.catch_up(self._db)
+            behind = search.catch_up(self._db)
+        # Not before it is there for others to find, and not at all if the transaction fails.
+        self.behind = behind
 
     def prune(self, forgotten: float) -> bool:
         """See `Store.prune`. Raises sqlite3.Error."""
