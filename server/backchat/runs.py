@@ -77,7 +77,10 @@ class Runs:
                 # Not what it says: that may be in a provider's words, which may be in a person's.
                 cause = failure.__cause__
                 kind = None if cause is None else type(cause).__name__
-                tell(_log, logging.WARNING, "reply failed", session=session.id, run=run.run_id, cause=kind)
+                status = getattr(cause, "status_code", None)
+                tell(
+                    _log, logging.WARNING, "reply failed", session=session.id, run=run.run_id, cause=kind, status=status
+                )
         except Exception:  # noqa: BLE001
             # A defect in a backend must end its run, or the session would wait for ever.
             _log.exception("the backend failed")

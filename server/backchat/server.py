@@ -70,6 +70,7 @@ class ServerConfig(Config):
             ws_max_size=settings.max_frame,
             ws_per_message_deflate=False,
             log_config=None,
+            log_level="warning",
             access_log=False,
             server_header=False,
             lifespan="on",
