@@ -293,7 +293,8 @@ ACCESS = Access(OURS, users=cast("Any", None))
 WORDS = [
     "localhost", "LocalHost", "127.0.0.1", "127.0.0.2", "127.1", "0.0.0.0", "[::1]", "::1", "[::1%evil.example]", "[",
     "]", "chat.example.com", "kitchen", "evil.example", ".", ":", ":80", ":443", ":8765", ":\u00b2", "@", "user:pass@",
-    "%00", "\0", "\t", " ", ",", "/", "#", "?", "xn--kitchen-9za", "k\u00eetchen", "2130706433", "0x7f000001", "null", "*", "",
+    "%00", "\0", "\t", " ", ",", "/", "#", "?", "xn--kitchen-9za", "k\u00eetchen", "2130706433", "0x7f000001", "null",
+    "*", "",
 ]  # fmt: skip
 """What a Host or an Origin may be put together of. Two of them are tried in every way, more at random."""
 BEGINNINGS = ["http://", "https://", "ws://", "HTTP://", "http:", "//", "file://", "http:///", ""]
