@@ -47,13 +47,17 @@ HEAD_SECONDS: Final = 10.0
 HEAD_BYTES: Final = 64 * 1024
 """How many bytes of a request may come without any of its body: its head, what stands between the chunks of its body,
 and what follows them."""
+MOST_HEADERS: Final = 128
+"""How many header fields a request may have: as many as websockets takes."""
 MOST_PIPELINED: Final = 16
 """How many requests of one connection may wait for the answer to another."""
 LEAST_SENT: Final = 32 * 1024
 """How many bytes of an answer must leave within the time that a client has to take a frame, while that many wait."""
 
-PIECE: Final = 1024
+PIECE: Final = 512
 """How many bytes of a long read are parsed at once. A frame takes six at the least, and hundreds in memory."""
+MOST_AT_ONCE: Final = 32
+"""After how many frames of a long read others have their turn."""
 
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _LONG_HEAD: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -109,8 +113,8 @@ class _Door(asyncio.Protocol):
         protocol.connection_made(transport)
 
 
-class _PipelineFull(Exception):
-    """Too many requests wait for the answer to another."""
+class _TooMuch(Exception):
+    """Stops the parser, after which uvicorn ends the connection."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -149,9 +153,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:
-            # The parser stops, and uvicorn ends the connection.
-            raise _PipelineFull
+            raise _TooMuch
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Those that follow a body too.
+        if len(self.headers) >= MOST_HEADERS:
+            raise _TooMuch
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._head_came()
@@ -368,23 +377,28 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _go_on(self) -> None:
         """Parses what has been read, as far as that may be now; reads on once all of it is."""
-        while self._unparsed and not self._deaf and not self.transport.is_closing():
+        frames = 0
+        while self._unparsed and frames < MOST_AT_ONCE and not self._deaf and not self.transport.is_closing():
             piece, self._unparsed = bytes(self._unparsed[:PIECE]), self._unparsed[PIECE:]
-            self._parse(piece)
+            frames += self._parse(piece)
         if self.transport.is_closing():
             self._unparsed = memoryview(b"")
         elif self._unparsed or self._deaf:
             self.transport.pause_reading()
+            if not self._deaf:
+                self.loop.call_soon(self._go_on)
         else:
             self._unparsed = memoryview(b"")
             self.transport.resume_reading()
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: bytes) -> int:
+        """Returns how many frames that were."""
         self.conn.receive_data(data)
         if self.conn.parser_exc is not None:
             self.handle_parser_exception()
-            return
-        self._room -= len(self.conn.events)
+            return 0
+        frames = len(self.conn.events)
+        self._room -= frames
         self.handle_events()
         if self._room < 0 and not self._lingers:
             self._count()
@@ -393,6 +407,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.handshake_complete = self.close_sent = True
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
+        return frames
 
     def _count(self) -> None:
         """All frames that could come without another look have come. Lets in as many as the time since the last look
