@@ -196,7 +196,7 @@ async def test_a_crowd_on_a_network_that_cuts_holds_and_reorders_sees_one_histor
     assert struck.keys() == {*UP, *DOWN}
 
 
-# Planted bugs. Nobody would notice them whose connection never breaks while something is on its way.
+# Planted bugs.
 
 
 async def found(data: Path, match: str, *, restart: bool = False) -> None:

@@ -16,6 +16,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from backchat.connection import Connection
+from backchat.hub.local import LocalHub
 from backchat.outbox import Outbox
 from backchat.server import WebSocketProtocol
 from tests.support.client import Client, client, eventually, stalled_client
@@ -118,6 +119,25 @@ async def test_healthy_clients_get_everything_while_others_read_nothing(
         if time.monotonic() >= until:
             break
         seed = secrets.randbits(32)
+
+
+async def test_a_server_that_waits_for_its_slowest_reader_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = LocalHub.publish
+    held: list[str] = []
+
+    def patient(self: LocalHub, session_id: str, *frames: str) -> None:
+        held.extend(frames)
+        if not any(isinstance(one, Outbox) and one._waiting for one in self.subscribers(session_id).values()):
+            publish(self, session_id, *held)
+            held.clear()
+
+    monkeypatch.setattr(LocalHub, "publish", patient)
+    monkeypatch.setattr("tests.support.client.PATIENCE", 2.0)
+    async with running(tmp_path, **ROOMY) as server:
+        with pytest.raises((TimeoutError, AssertionError)):
+            await served(server, 1)
 
 
 def of_connections() -> list[object]:
