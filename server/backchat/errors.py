@@ -329,7 +329,7 @@ class NoSuchUser(BackchatError):
 
 
 class Forbidden(BackchatError):
-    """A Host or an Origin that this server does not answer to."""
+    """A Host or an Origin that this server does not answer to, or something that is not for this user."""
 
     name = "forbidden"
     status = 403
