@@ -23,7 +23,7 @@ from backchat.config import Settings
 from backchat.connection import Connection
 from backchat.frames import RequestId
 from backchat.outbox import Burst, Outbox
-from backchat.server import WebSocketProtocol, _framed, uvicorn_config
+from backchat.server import PIECE, WebSocketProtocol, _framed, uvicorn_config
 from backchat.sessions import Session
 from backchat.store.sqlite import Database
 from backchat.store.threads import ThreadedStore
@@ -324,6 +324,7 @@ HELLO = masked(Opcode.TEXT, b"hello")
 @example([b"\x81\x01xyyyy"], [])
 @example([b"\xc1\x85\0\0\0\0hello"], [])
 @example([b"\x81\xfe\x00\x05\0\0\0\0hello"], [])
+@example([masked(Opcode.TEXT, b""), masked(Opcode.TEXT, b"x" * 1000), b"\x81\x01x"], [1])
 @example([masked(Opcode.TEXT, b"\xff"), HELLO], [])
 @example([masked(Opcode.TEXT, b"\xff") + masked(Opcode.CLOSE, b"\x03\xe8")], [])
 async def test_whatever_comes_and_however_it_is_cut_is_taken_as_the_parser_takes_it(
@@ -337,7 +338,9 @@ async def test_whatever_comes_and_however_it_is_cut_is_taken_as_the_parser_takes
             reads.append(whole[:cut])
             whole = whole[cut:]
         reads = [data for data in [*reads, whole] if data]
-    ours, theirs = await answered(reads, plain=False), await answered(reads, plain=True)
+    # What stands before what breaks the protocol counts as far as it came in another piece.
+    pieces = [data[start : start + PIECE] for data in reads for start in range(0, len(data), PIECE)]
+    ours, theirs = await answered(reads, plain=False), await answered(pieces, plain=True)
     assert ours is not None
     if theirs is None:
         return
