@@ -63,6 +63,7 @@ ORDER = [
     "api",
     "health",
     "app",
+    "protocols",
     "server",
     "cli",
     "__main__",

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from backchat import server as serving_module
+from backchat import protocols as serving_module
 from backchat.errors import RateLimited, TooManyConnections
 from backchat.limits import MOST_CALLERS, Places, Rates, caller
 from backchat.names import OWNER
-from backchat.server import MOST_PIPELINED, WebSocketProtocol
+from backchat.protocols import MOST_PIPELINED, WebSocketProtocol
 from tests.bench.links import handshake
 from tests.support.client import PATIENCE, Client, Refused, client, eventually
 from tests.support.scripted import Scripted

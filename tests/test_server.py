@@ -1,4 +1,4 @@
-"""What server.py does beside uvicorn: the bytes of frames, and frames that are taken as they come."""
+"""What protocols.py does beside uvicorn: the bytes of frames, and frames that are taken as they come."""
 
 import asyncio
 import gc
@@ -23,7 +23,8 @@ from backchat.config import Settings
 from backchat.connection import Connection
 from backchat.frames import RequestId
 from backchat.outbox import Burst, Outbox
-from backchat.server import PIECE, WebSocketProtocol, _framed, uvicorn_config
+from backchat.protocols import PIECE, WebSocketProtocol, _framed
+from backchat.server import uvicorn_config
 from backchat.sessions import Session
 from backchat.store.sqlite import Database
 from backchat.store.threads import ThreadedStore

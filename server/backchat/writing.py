@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from backchat.outbox import Outbox, Sent, texts
 
 TRANSPORT: Final = "backchat.transport"
-"""The ASGI extension of server.py: `abort()` drops a connection without asking its peer, `send(frames)` writes text
+"""The ASGI extension of protocols.py: `abort()` drops a connection without asking its peer, `send(frames)` writes text
 frames at once, as soon as the peer takes them, and raises OSError when it is gone; `send_now(frames)` writes them
 without waiting, and returns whether it did; `deliver_to(take)` offers each text frame that comes to `take` first, and
 lets whoever receives have those for which it returns False."""

@@ -21,7 +21,7 @@ import httpx
 import pytest
 from websockets.frames import Frame, Opcode
 
-from backchat import server as server_module
+from backchat import protocols as server_module
 from backchat.transcript import Created, Message
 from tests.bench.links import handshake
 from tests.support.client import client, eventually

@@ -312,7 +312,7 @@ ops.finish = shortened
 )
 async def test_a_server_that_ends_in_another_way_is_found(tmp_path: Path, planted: str, complaint: str) -> None:
     async def often() -> None:
-        for seed in range(5):
+        for seed in range(20):
             await told_to_end(tmp_path / str(seed), seed, lambda *_, **__: None, planted=planted)
 
     with pytest.raises(Broken, match=complaint):

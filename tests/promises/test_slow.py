@@ -18,7 +18,7 @@ import pytest
 from backchat.connection import Connection
 from backchat.hub.local import LocalHub
 from backchat.outbox import Outbox
-from backchat.server import WebSocketProtocol
+from backchat.protocols import WebSocketProtocol
 from tests.support.client import Client, client, eventually, stalled_client
 from tests.support.figures import Figure
 from tests.support.server import Running, running
